@@ -1,0 +1,88 @@
+"""Settings of every program, frozen, from an ``environ`` argument.
+
+All names start with ``ESB_`` and all are listed in :data:`KNOWN`; an unknown one is an error,
+since a misspelt setting that is silently ignored costs somebody a day. A program reads its
+own part in its ``__main__``, once, and passes values on.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from esb_common.errors import Misuse
+
+KNOWN: Mapping[str, str] = {
+    "ESB_ACCOUNT": "account id in ARNs (12 digits; default 000000000000)",
+    "ESB_CERT_DIR": "rootCA.crt, gateway.crt, gateway.key (default ~/.esb/certs)",
+    "ESB_CONTAINERD_DIR": "the node's own containerd: its root and state (containerd mode)",
+    "ESB_DATA_DIR": "the box's state: functions and their code",
+    "ESB_ENGINE_ROOT": "folder of the private Docker engine (default /var/lib/esb-engine)",
+    "ESB_GID": "group that the gateway runs as",
+    "ESB_HOME": "what ESB keeps of its own (default ~/.esb)",
+    "ESB_IDLE_S": "seconds after which an idle worker is stopped (default 300)",
+    "ESB_IMAGE_DIR": "OCI archives of the function images, for the node (default ~/.esb/images)",
+    "ESB_INIT_TIMEOUT_S": "seconds a worker may take to its first /next (default 10)",
+    "ESB_LISTEN": "address the gateway listens on (default 127.0.0.1)",
+    "ESB_LOG_LEVEL": "debug, info, warning or error (default info)",
+    "ESB_MAX_WORKERS": "most workers at once (default: half the memory / a worker's size)",
+    "ESB_MODE": "containerd, docker, firecracker or embedded (default containerd)",
+    "ESB_NODE_DIR": "the node's own state: unpacked code, worker folders",
+    "ESB_NO_ISOLATION": "1: workers are plain processes (embedded mode only)",
+    "ESB_PORT": "HTTPS port on the host (default 8443)",
+    "ESB_PYTHON_PREFIX": "CPython 3.12 prefix shown to workers as /var/lang (embedded mode)",
+    "ESB_REGION": "region in ARNs and for workers (default us-east-1)",
+    "ESB_ROOT_CA_SHA256": "SHA-256 of the file rootCA.crt, for image builds",
+    "ESB_RUN_DIR": "sockets that gateway and node share",
+    "ESB_RUNTIME_DIR": "the Python runtime client, shown to workers as /var/runtime (embedded mode)",
+    "ESB_UID": "user that the gateway runs as",
+}
+
+
+def refuse_unknown(environ: Mapping[str, str]) -> None:
+    """Misuse for the first ``ESB_*`` name that no program knows, with the nearest that one does."""
+    for name in sorted(environ):
+        if name.startswith("ESB_") and name not in KNOWN:
+            near = difflib.get_close_matches(name, KNOWN, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(KNOWN)}"
+            raise Misuse(f"unknown setting {name}", hint)
+
+
+def text(environ: Mapping[str, str], name: str, default: str) -> str:
+    """A setting, or ``default`` where it is unset or empty."""
+    assert name in KNOWN, name
+    return environ.get(name) or default
+
+
+def number(
+    environ: Mapping[str, str], name: str, default: int, least: int = 0, most: int = 2**31 - 1
+) -> int:
+    """A whole number between ``least`` and ``most``."""
+    raw = text(environ, name, str(default))
+    try:
+        value = int(raw)
+    except ValueError:
+        raise Misuse(f"{name} is not a whole number: {raw!r}") from None
+    if not least <= value <= most:
+        raise Misuse(f"{name} is {value}, outside {least} to {most}")
+    return value
+
+
+def choice(environ: Mapping[str, str], name: str, default: str, among: tuple[str, ...]) -> str:
+    """One of ``among``."""
+    value = text(environ, name, default)
+    if value not in among:
+        raise Misuse(f"{name} is {value!r}", f"one of: {', '.join(among)}")
+    return value
+
+
+def flag(environ: Mapping[str, str], name: str) -> bool:
+    """``1`` is yes; unset, empty and ``0`` are no."""
+    return choice(environ, name, "0", ("0", "1")) == "1"
+
+
+def folder(environ: Mapping[str, str], name: str, default: Path | str) -> Path:
+    """A folder as an absolute path, ``~`` expanded; it need not exist."""
+    return Path(os.path.abspath(Path(text(environ, name, str(default))).expanduser()))
