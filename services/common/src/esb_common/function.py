@@ -36,14 +36,9 @@ class FunctionBlob:
 
     def encode(self) -> bytes:
         """The canonical bytes: sorted keys, no spaces, UTF-8."""
-        content = {"schema": SCHEMA} | {
-            key: dict(value) if isinstance(value, Mapping) else value
-            for key, value in self._fields().items()
-        }
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-    def _fields(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        members: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        members |= {"schema": SCHEMA, "environment": dict(self.environment)}
+        return json.dumps(members, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
     @property
     def digest(self) -> ids.Digest:
@@ -51,20 +46,24 @@ class FunctionBlob:
         return ids.digest_of(self.encode())
 
 
+_TYPES: Mapping[str, type] = MappingProxyType(
+    dict.fromkeys(("name", "version", "arn", "region", "runtime", "handler", "code"), str)
+    | {"memory_mib": int, "timeout_s": int, "environment": dict}
+)
+
+
 def decode_function(content: bytes) -> FunctionBlob:
     """A blob from its bytes. ValueError where a member is missing, unknown or of a wrong type."""
     raw = json.loads(content)
     if not isinstance(raw, dict) or raw.pop("schema", None) != SCHEMA:
-        raise ValueError("not a function blob of schema 1")
-    types = {name: str for name in ("name", "version", "arn", "region", "runtime", "handler", "code")}
-    expected: dict[str, type] = {**types, "memory_mib": int, "timeout_s": int, "environment": dict}
-    if set(raw) != set(expected):
-        raise ValueError(f"members differ from the schema: {sorted(set(raw) ^ set(expected))}")
-    for name, kind in expected.items():
+        raise ValueError(f"not a function blob of schema {SCHEMA}")
+    if set(raw) != set(_TYPES):
+        raise ValueError(f"members differ from the schema: {sorted(set(raw) ^ set(_TYPES))}")
+    for name, kind in _TYPES.items():
         if type(raw[name]) is not kind:
             raise ValueError(f"{name} is not {kind.__name__}")
     environment = raw.pop("environment")
-    if not all(isinstance(k, str) and isinstance(v, str) for k, v in environment.items()):
+    if not all(isinstance(value, str) for value in environment.values()):
         raise ValueError("environment is not text to text")
     raw["code"] = ids.digest(raw["code"])
     return FunctionBlob(**raw, environment=MappingProxyType(environment))

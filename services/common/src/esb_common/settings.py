@@ -8,7 +8,6 @@ own part in its ``__main__``, once, and passes values on.
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -56,9 +55,7 @@ def text(environ: Mapping[str, str], name: str, default: str) -> str:
     return environ.get(name) or default
 
 
-def number(
-    environ: Mapping[str, str], name: str, default: int, least: int = 0, most: int = 2**31 - 1
-) -> int:
+def number(environ: Mapping[str, str], name: str, default: int, least: int = 0, most: int = 2**31 - 1) -> int:
     """A whole number between ``least`` and ``most``."""
     raw = text(environ, name, str(default))
     try:
@@ -85,4 +82,4 @@ def flag(environ: Mapping[str, str], name: str) -> bool:
 
 def folder(environ: Mapping[str, str], name: str, default: Path | str) -> Path:
     """A folder as an absolute path, ``~`` expanded; it need not exist."""
-    return Path(os.path.abspath(Path(text(environ, name, str(default))).expanduser()))
+    return Path(text(environ, name, str(default))).expanduser().absolute()

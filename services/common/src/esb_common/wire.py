@@ -141,5 +141,5 @@ def decode(packet: bytes) -> Message:
         if "function" in members:
             members["function"] = ids.digest(members["function"])
         return kind(**members)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WireError(f"not a message: {error}") from None
