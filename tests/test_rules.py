@@ -18,6 +18,7 @@ MAX_LINES = 800
 LONG_FUNCTION = 35
 STARTS_PROCESSES = {
     "builder/src/esb_builder/run.py",
+    "cli/src/esb_cli/box/supervisor.py",
     "services/runtime-node/src/esb_node/hands/run.py",
     "services/runtime-node/src/esb_node/drivers/process/spawner.py",
     "services/runtime-node/src/esb_node/sandbox.py",
@@ -151,6 +152,7 @@ def test_everything_is_caught_only_at_a_door() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or ast.unparse(node.type) in ("Exception", "BaseException"))
+        and not (isinstance(last := node.body[-1], ast.Raise) and last.exc is None)  # cleans up, passes on
     ]
     doors = [name for name in catching if "/doors/" in name or name.endswith("/app.py")]
     assert sorted(catching) == sorted(doors), "an `except Exception` outside a door"

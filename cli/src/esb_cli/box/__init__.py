@@ -1,0 +1,1 @@
+"""The running box as the command line sees it: started, asked, filled with functions, stopped."""

@@ -1,0 +1,257 @@
+"""The box without containers: gateway and node as two processes under a supervisor of our own.
+
+``plan`` says purely what would run; ``start`` compares it with what runs and changes only what
+differs, so a second ``up`` costs one health check. The gateway gets a private view of the file
+system (``python -m esb_node.sandbox``) and drops to its own user where root starts it: its
+interpreter may lie in a home that only root may enter. The node keeps what rights it has.
+
+State lies in ``${ESB_HOME}/box`` (data, run, node, log); ``supervisor.json`` there says what
+runs, under which process id and start time, so that nobody else's process is ever signalled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from esb_builder import run
+from esb_common.errors import Broken, Unhealthy
+
+from esb_cli.box.client import Gateway
+from esb_cli.box.layout import REPOSITORY, Layout
+from esb_cli.box.supervisor import GRACE_S, Program, encode
+
+READY_S = 20.0
+_FOLDERS = ("data", "run", "node", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreters:
+    """An embedded box's Python: two virtual environments and the folder of the workers' runtime client."""
+
+    gateway: Path
+    node: Path
+    runtime: Path
+
+    @property
+    def prefix(self) -> Path:
+        """The CPython installation that all of them stand on."""
+        return Path((self.node / "bin/python").resolve()).parents[1]
+
+
+def sources(service: str) -> list[Path]:
+    """The source folders of one service: the shared vocabulary and its own."""
+    return [REPOSITORY / "services/common/src", REPOSITORY / "services" / service / "src"]
+
+
+def plan(layout: Layout, interpreters: Interpreters, environ: Mapping[str, str]) -> list[Program]:
+    """The two programs, in the order in which they start."""
+    own = {name: value for name, value in environ.items() if name.startswith("ESB_")}
+    common = own | {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "ESB_MODE": "embedded",
+        "ESB_DATA_DIR": str(layout.box / "data"),
+        "ESB_RUN_DIR": str(layout.box / "run"),
+        "ESB_CERT_DIR": str(layout.certificates),
+        "ESB_PORT": str(layout.port),
+        "ESB_UID": str(layout.uid),
+        "ESB_GID": str(layout.gid),
+        "ESB_REGION": layout.region,
+    }
+    return [_node(layout, interpreters, common), _gateway(layout, interpreters, common)]
+
+
+def _node(layout: Layout, interpreters: Interpreters, common: Mapping[str, str]) -> Program:
+    return Program(
+        name="node",
+        arguments=[str(interpreters.node / "bin/python"), "-m", "esb_node"],
+        environment={
+            **common,
+            "PYTHONPATH": os.pathsep.join(map(str, sources("runtime-node"))),
+            "ESB_NODE_DIR": str(layout.box / "node"),
+            "ESB_PYTHON_PREFIX": str(interpreters.prefix),
+            "ESB_RUNTIME_DIR": str(interpreters.runtime),
+            "ESB_NO_ISOLATION": "0" if layout.isolated else "1",
+        },
+        output=str(layout.box / "log/node.log"),
+    )
+
+
+def _gateway(layout: Layout, interpreters: Interpreters, common: Mapping[str, str]) -> Program:
+    python_path = os.pathsep.join(map(str, sources("gateway")))
+    return Program(
+        name="gateway",
+        arguments=[
+            str(interpreters.node / "bin/python"),
+            "-m",
+            "esb_node.sandbox",
+            str(_view_file(layout)),
+            "--",
+            "/usr/bin/env",
+            f"PYTHONPATH={python_path}",
+            str(interpreters.gateway / "bin/python"),
+            "-m",
+            "esb_gateway",
+        ],
+        environment={**common, "PYTHONPATH": os.pathsep.join(map(str, sources("runtime-node")))},
+        output=str(layout.box / "log/gateway.log"),
+    )
+
+
+def _view_file(layout: Layout) -> Path:
+    return layout.box / "gateway-view.json"
+
+
+def view(layout: Layout, interpreters: Interpreters) -> dict[str, object]:
+    """What the gateway sees of the machine (the input of ``esb_node.sandbox``)."""
+    readable = [interpreters.prefix, interpreters.gateway, *sources("gateway"), layout.certificates]
+    writable = [layout.box / "data", layout.box / "run"]
+    return {
+        "uid": layout.uid,
+        "gid": layout.gid,
+        "host_network": True,
+        "binds": [
+            {"source": str(path), "at": str(path), "writable": path in writable}
+            for path in (*readable, *writable)
+        ],
+    }
+
+
+def fingerprint(programs: list[Program], interpreters: Interpreters, certificates: Path) -> str:
+    """Changes when a program's plan, its sources, its environment or the certificates change."""
+    known = hashlib.sha256(encode(programs).encode())
+    folders = {path for service in ("gateway", "runtime-node") for path in sources(service)}
+    for path in sorted(found for folder in folders for found in folder.rglob("*.py")):
+        known.update(path.read_bytes())
+    stamps = [place.resolve() for place in (interpreters.gateway, interpreters.node, interpreters.runtime)]
+    known.update(repr([(str(place), place.stat().st_mtime_ns) for place in stamps]).encode())
+    for path in sorted(certificates.glob("*")):
+        known.update(path.read_bytes())
+    return known.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A supervisor that lives: its process, when that began, and what it was started for."""
+
+    pid: int
+    began: str
+    fingerprint: str
+
+    def alive(self) -> bool:
+        """Whether that very process is still there."""
+        return _began(self.pid) == self.began
+
+
+def running(layout: Layout) -> Running | None:
+    """The supervisor of this box, if it lives."""
+    try:
+        found = Running(**json.loads((layout.box / "supervisor.json").read_text()))
+    except FileNotFoundError:
+        return None
+    return found if found.alive() else None
+
+
+def start(layout: Layout, interpreters: Interpreters, environ: Mapping[str, str]) -> bool:
+    """Bring the box to its plan; False where it already ran like that."""
+    programs = plan(layout, interpreters, environ)
+    mark = fingerprint(programs, interpreters, layout.certificates)
+    there = running(layout)
+    if there and there.fingerprint == mark:
+        return False
+    stop(layout)
+    _make_folders(layout)
+    _view_file(layout).write_text(json.dumps(view(layout, interpreters), indent=1))
+    listing = layout.box / "programs.json"
+    listing.write_text(encode(programs))
+    listing.chmod(0o600)
+    here = [str(REPOSITORY / part / "src") for part in ("cli", "builder", "services/common")]
+    child = run.daemon(
+        [sys.executable, "-m", "esb_cli.box.supervisor", listing],
+        environ=run.clean(environ, PYTHONPATH=os.pathsep.join(here), PYTHONDONTWRITEBYTECODE="1"),
+        log=layout.box / "log/supervisor.log",
+    )
+    now = {"pid": child.pid, "began": _began(child.pid), "fingerprint": mark}
+    (layout.box / "supervisor.json").write_text(json.dumps(now))
+    return True
+
+
+def await_ready(layout: Layout, gateway: Gateway) -> None:
+    """Return once the gateway answers and has its node; else the last words of both."""
+    give_up = time.monotonic() + READY_S
+    while time.monotonic() < give_up:
+        if gateway.healthy():
+            return
+        if running(layout) is None:
+            break
+        time.sleep(0.02)
+    raise Unhealthy("the box did not become ready", _last_words(layout))
+
+
+def _last_words(layout: Layout) -> str:
+    words = []
+    for name in ("supervisor", "node", "gateway"):
+        path = layout.box / "log" / f"{name}.log"
+        lines = path.read_text(errors="replace").splitlines()[-3:] if path.exists() else []
+        words += [f"{name}: {line}" for line in lines]
+    return "\n  ".join([*words, f"whole logs: {layout.box / 'log'}"])
+
+
+def stop(layout: Layout, *, volumes: bool = False) -> bool:
+    """End the box; False where none ran. ``volumes`` also removes its functions and logs."""
+    there = running(layout)
+    if there:
+        _end(there)
+    (layout.box / "supervisor.json").unlink(missing_ok=True)
+    if volumes and layout.box.exists():
+        shutil.rmtree(layout.box)
+    return there is not None
+
+
+def _end(there: Running) -> None:
+    try:
+        pidfd = os.pidfd_open(there.pid)
+    except ProcessLookupError:
+        return
+    try:
+        if not there.alive():
+            return
+        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        give_up = time.monotonic() + 2 * GRACE_S + 5
+        while there.alive():
+            if time.monotonic() > give_up:
+                raise Broken(f"the supervisor (process {there.pid}) does not end")
+            time.sleep(0.01)
+    finally:
+        os.close(pidfd)
+
+
+def _began(pid: int) -> str:
+    """A process's start time in clock ticks since boot; empty where it is gone or a zombie.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html, fields 3 and 22.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def _make_folders(layout: Layout) -> None:
+    layout.box.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in _FOLDERS:
+        (layout.box / name).mkdir(exist_ok=True, mode=0o750)
+    if os.getuid() == 0:
+        for name in ("data", "run"):
+            os.chown(layout.box / name, layout.uid, layout.gid)

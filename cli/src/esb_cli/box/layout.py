@@ -1,0 +1,89 @@
+"""Where a box lives on this machine and which box that is, from the environment.
+
+Read once by the commands that need it; nothing is created here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from esb_common import settings
+from esb_common.errors import Misuse
+
+ROOT_UID = 10001
+"""The gateway's user where root starts the box (nobody's on a fresh Debian)."""
+
+REPOSITORY = Path(__file__).resolve().parents[4]
+
+Mode = Literal["containerd", "docker", "firecracker", "embedded"]
+_MODES = ("containerd", "docker", "firecracker", "embedded")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The settings of one box. ``uid`` and ``gid`` are the gateway's."""
+
+    home: Path
+    certificates: Path
+    images: Path
+    port: int
+    mode: Mode
+    uid: int
+    gid: int
+    region: str
+    isolated: bool
+
+    @property
+    def box(self) -> Path:
+        """State of an embedded box: data, run, node, log."""
+        return self.home / "box"
+
+    @property
+    def note(self) -> Path:
+        """Says in which mode the box was started."""
+        return self.home / "box.json"
+
+    def started_mode(self) -> Mode | None:
+        """The mode in which ``up`` last started the box; None where it is down."""
+        try:
+            return cast(Mode, json.loads(self.note.read_text())["mode"])
+        except FileNotFoundError:
+            return None
+
+    def remember(self, mode: Mode) -> None:
+        """Note the mode for later commands; replaced in one step."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        aside = self.note.with_suffix(f".{os.getpid()}")
+        aside.write_text(json.dumps({"mode": mode}))
+        aside.replace(self.note)
+
+    def forget(self) -> None:
+        """The box is down."""
+        self.note.unlink(missing_ok=True)
+
+
+def layout(environ: Mapping[str, str], *, embedded: bool = False, no_isolation: bool = False) -> Layout:
+    """The box that ``environ`` and the command line mean."""
+    home = settings.folder(environ, "ESB_HOME", "~/.esb")
+    mode = cast(Mode, settings.choice(environ, "ESB_MODE", "containerd", _MODES))
+    isolated = not (no_isolation or settings.flag(environ, "ESB_NO_ISOLATION"))
+    mode = "embedded" if embedded else mode
+    if not isolated and mode != "embedded":
+        raise Misuse("--no-isolation is for the embedded mode", "./esb up --embedded --no-isolation")
+    own = (ROOT_UID, ROOT_UID) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    return Layout(
+        home=home,
+        certificates=settings.folder(environ, "ESB_CERT_DIR", home / "certs"),
+        images=settings.folder(environ, "ESB_IMAGE_DIR", home / "images"),
+        port=settings.number(environ, "ESB_PORT", 8443, least=1, most=65535),
+        mode=mode,
+        uid=settings.number(environ, "ESB_UID", own[0]),
+        gid=settings.number(environ, "ESB_GID", own[1]),
+        region=settings.text(environ, "ESB_REGION", "us-east-1"),
+        isolated=isolated,
+    )
