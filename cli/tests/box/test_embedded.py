@@ -1,0 +1,97 @@
+import os
+from pathlib import Path
+
+import pytest
+from esb_cli.box import embedded
+from esb_cli.box.layout import Layout, layout
+from esb_common.errors import Misuse
+
+
+def box(tmp_path: Path, **environ: str) -> Layout:
+    return layout({"ESB_HOME": str(tmp_path / "home"), **environ}, embedded=True)
+
+
+@pytest.fixture
+def interpreters(tmp_path: Path) -> embedded.Interpreters:
+    for name in ("gateway", "node"):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        (tmp_path / name / "bin/python").symlink_to(tmp_path / "prefix/bin/python3.12")
+    (tmp_path / "prefix/bin").mkdir(parents=True)
+    (tmp_path / "prefix/bin/python3.12").touch()
+    (tmp_path / "runtime").mkdir()
+    return embedded.Interpreters(tmp_path / "gateway", tmp_path / "node", tmp_path / "runtime")
+
+
+def test_the_node_starts_before_the_gateway(tmp_path: Path, interpreters: embedded.Interpreters) -> None:
+    programs = embedded.plan(box(tmp_path), interpreters, {})
+    assert [program.name for program in programs] == ["node", "gateway"]
+
+
+def test_a_program_gets_settings_and_nothing_else_of_the_environment(
+    tmp_path: Path, interpreters: embedded.Interpreters
+) -> None:
+    environ = {"ESB_MAX_WORKERS": "3", "AWS_SECRET_ACCESS_KEY": "s3cret", "PYTHONHOME": "/x"}
+    for program in embedded.plan(box(tmp_path), interpreters, environ):
+        assert program.environment["ESB_MAX_WORKERS"] == "3"
+        assert not {"AWS_SECRET_ACCESS_KEY", "PYTHONHOME"} & set(program.environment)
+
+
+def test_the_gateway_sees_its_own_and_writes_only_state(
+    tmp_path: Path, interpreters: embedded.Interpreters
+) -> None:
+    place = box(tmp_path)
+    seen = embedded.view(place, interpreters)
+    binds = seen["binds"]
+    assert isinstance(binds, list)
+    assert {bind["at"] for bind in binds if bind["writable"]} == {
+        str(place.box / "data"),
+        str(place.box / "run"),
+    }
+    assert str(tmp_path / "prefix") in {bind["at"] for bind in binds}
+    assert str(place.home / "ca") not in {bind["at"] for bind in binds}
+
+
+def test_the_mark_changes_with_a_setting_and_with_a_certificate(
+    tmp_path: Path, interpreters: embedded.Interpreters
+) -> None:
+    place = box(tmp_path)
+    place.certificates.mkdir(parents=True)
+
+    def mark(**environ: str) -> str:
+        programs = embedded.plan(box(tmp_path, **environ), interpreters, environ)
+        return embedded.fingerprint(programs, interpreters, place.certificates)
+
+    first = mark()
+    assert mark() == first
+    assert mark(ESB_PORT="9000") != first
+    (place.certificates / "gateway.crt").write_text("new")
+    assert mark() != first
+
+
+def test_no_supervisor_is_believed_by_its_number_alone(tmp_path: Path) -> None:
+    place = box(tmp_path)
+    place.box.mkdir(parents=True)
+    (place.box / "supervisor.json").write_text(f'{{"pid": {os.getpid()}, "began": "1", "fingerprint": "x"}}')
+    assert embedded.running(place) is None
+    assert not embedded.stop(place)
+
+
+def test_stopping_with_volumes_removes_the_state(tmp_path: Path) -> None:
+    place = box(tmp_path)
+    (place.box / "data").mkdir(parents=True)
+    embedded.stop(place, volumes=True)
+    assert not place.box.exists()
+
+
+def test_no_isolation_outside_the_embedded_mode_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Misuse, match="--no-isolation is for the embedded mode"):
+        layout({"ESB_HOME": str(tmp_path)}, no_isolation=True)
+
+
+def test_the_box_remembers_its_mode(tmp_path: Path) -> None:
+    place = box(tmp_path)
+    assert place.started_mode() is None
+    place.remember("embedded")
+    assert place.started_mode() == "embedded"
+    place.forget()
+    assert place.started_mode() is None

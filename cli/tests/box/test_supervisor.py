@@ -1,0 +1,87 @@
+"""The supervisor as a real process over small shell programs."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from esb_cli.box.supervisor import Program, decode, encode
+
+ROOT = Path(__file__).parents[3]
+WAIT_S = 20
+
+
+class Supervised:
+    """A running supervisor whose programs write lines into one pipe that the test reads."""
+
+    def __init__(self, folder: Path, *scripts: str) -> None:
+        self.fifo = folder / "said"
+        os.mkfifo(self.fifo)
+        self.said = os.fdopen(os.open(self.fifo, os.O_RDWR), "rb", buffering=0)
+        programs = [
+            Program(f"p{index}", ["/bin/sh", "-c", script], {"SAID": str(self.fifo)}, str(folder / "log"))
+            for index, script in enumerate(scripts)
+        ]
+        (folder / "programs.json").write_text(encode(programs))
+        paths = [ROOT / "cli/src", ROOT / "builder/src", ROOT / "services/common/src"]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "esb_cli.box.supervisor", str(folder / "programs.json")],
+            env={"PYTHONPATH": os.pathsep.join(map(str, paths))},
+        )
+
+    def line(self) -> str:
+        """The next line; fails after WAIT_S."""
+        line = b""
+        while not line.endswith(b"\n"):
+            ready, _, _ = select.select([self.said], [], [], WAIT_S)
+            assert ready, f"nothing said in {WAIT_S} s"
+            line += self.said.read(1)
+        return line.decode().strip()
+
+
+@pytest.fixture
+def supervised(tmp_path: Path) -> Iterator[list[Supervised]]:
+    started: list[Supervised] = []
+    yield started
+    for one in started:
+        one.process.kill()
+        one.process.wait()
+        one.said.close()
+
+
+def test_programs_survive_the_file(tmp_path: Path) -> None:
+    programs = [Program("node", ["a", "b"], {"X": "1"}, "/log")]
+    assert decode(encode(programs)) == programs
+
+
+def test_a_program_that_ends_is_started_again(tmp_path: Path, supervised: list[Supervised]) -> None:
+    one = Supervised(tmp_path, "echo here >$SAID")
+    supervised.append(one)
+    assert [one.line(), one.line(), one.line()] == ["here"] * 3
+
+
+def test_sigterm_ends_the_programs_in_reverse_order(tmp_path: Path, supervised: list[Supervised]) -> None:
+    script = "trap 'echo end {0} >$SAID; exit' TERM; echo up {0} >$SAID; while :; do read x <$SAID.none; done"
+    os.mkfifo(tmp_path / "said.none")
+    one = Supervised(tmp_path, script.format("node"), script.format("gateway"))
+    supervised.append(one)
+    assert {one.line(), one.line()} == {"up node", "up gateway"}
+    one.process.send_signal(signal.SIGTERM)
+    os.close(os.open(tmp_path / "said.none", os.O_RDWR))
+    assert [one.line(), one.line()] == ["end gateway", "end node"]
+    assert one.process.wait(WAIT_S) == 0
+
+
+def test_programs_die_with_a_killed_supervisor(tmp_path: Path, supervised: list[Supervised]) -> None:
+    one = Supervised(
+        tmp_path, "trap 'echo orphan ended >$SAID; exit' TERM; echo up >$SAID; read x <$SAID.none"
+    )
+    os.mkfifo(tmp_path / "said.none")
+    supervised.append(one)
+    assert one.line() == "up"
+    one.process.kill()
+    assert one.line() == "orphan ended"
