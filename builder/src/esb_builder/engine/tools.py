@@ -1,0 +1,42 @@
+"""Host tools: the few programs that must be the machine's own, installed by apt and named."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from esb_common.errors import NotPossibleHere
+
+from esb_builder import run
+from esb_builder.voice import Voice
+
+PACKAGE_OF: Mapping[str, str] = {
+    "iptables-save": "iptables",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "mmdebstrap": "mmdebstrap",
+}
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def missing(programs: tuple[str, ...], path: str = SYSTEM_PATH) -> list[str]:
+    """The packages (of :data:`PACKAGE_OF`) whose program is not on ``path``."""
+    return [PACKAGE_OF[program] for program in programs if shutil.which(program, path=path) is None]
+
+
+def require(programs: tuple[str, ...], environ: Mapping[str, str], voice: Voice) -> None:
+    """Install what is missing and name it. NotPossibleHere without root or apt."""
+    wanted = missing(programs)
+    if not wanted:
+        return
+    line = f"apt-get install {' '.join(wanted)}"
+    if os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise NotPossibleHere(f"this machine lacks {', '.join(wanted)}", f"as root: {line}")
+    quiet = run.clean(environ, PATH=SYSTEM_PATH, DEBIAN_FRONTEND="noninteractive")
+    with voice.step(f"install host tools: {' '.join(wanted)}"):
+        if not any(Path("/var/lib/apt/lists").glob("*_Packages*")):
+            run.run(("apt-get", "-q", "update"), environ=quiet)
+        run.run(("apt-get", "-q", "-y", "install", "--no-install-recommends", *wanted), environ=quiet)
+    voice.note(f"installed on this machine: {', '.join(wanted)}")
