@@ -1,1 +1,3 @@
-"""The command line: parse, call, print."""
+"""The command line of ESB: parse, call, print."""
+
+VERSION = "0.1.0"
