@@ -1,0 +1,1 @@
+"""Messages of containerd's gRPC API, generated from ``contracts/containerd``; never edited by hand."""

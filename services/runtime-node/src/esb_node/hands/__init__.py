@@ -1,0 +1,1 @@
+"""What the node does to the machine: processes, namespaces, files."""
