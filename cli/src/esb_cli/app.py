@@ -23,6 +23,8 @@ from esb_cli.output import Printer
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 COMMANDS = {
+    "ca": "esb_cli.commands.ca:ca",
+    "doctor": "esb_cli.commands.doctor:doctor",
     "engine": "esb_cli.commands.engine:engine",
     "completion": "esb_cli.commands.completion:completion",
 }

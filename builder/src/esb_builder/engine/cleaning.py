@@ -17,7 +17,7 @@ from pathlib import Path
 from esb_common.errors import Broken
 
 from esb_builder import run
-from esb_builder.engine import processes, traces
+from esb_builder.engine import traces
 from esb_builder.engine.place import Place
 
 SYSCTLS = (
@@ -57,7 +57,6 @@ def write_down(place: Place, environ: dict[str, str]) -> None:
 
 def put_back(place: Place, environ: dict[str, str]) -> None:
     """Take our engine's traces away. Its processes must be gone. Safe to repeat."""
-    processes.end(processes.in_cgroup(place.cgroup), 0.0)
     _remove_cgroups(place.cgroup)
     _unmount_below(place.root, environ)
     before = recorded(place)

@@ -130,6 +130,7 @@ def _stop(place: Place) -> None:
         _stop_containers(place)
         processes.end([who], STOP_S)
     processes.end(_leftovers(place), 2.0)
+    processes.end(processes.in_cgroup(place.cgroup), 0.0)  # a killed engine's containers live on
 
 
 def _stop_containers(place: Place) -> None:

@@ -80,7 +80,7 @@ def _fetch(apt: Path, environ: dict[str, str]) -> None:
     shutil.rmtree(apt, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial", "debs"):
         (apt / folder).mkdir(parents=True)
-    (apt / "sources.list").write_text(_sources(_mirror(environ)))
+    (apt / "sources.list").write_text(_sources(mirror(environ)[0]))
     (apt / "apt.conf").write_text(_configuration(apt))
     private = environ | {"APT_CONFIG": str(apt / "apt.conf")}
     run.run(("apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"), environ=private)
@@ -88,18 +88,19 @@ def _fetch(apt: Path, environ: dict[str, str]) -> None:
     run.run(("apt-get", "-q", "download", *wanted), environ=private, cwd=apt / "debs")
 
 
-def _mirror(environ: dict[str, str]) -> str:
+def mirror(environ: dict[str, str]) -> tuple[str, str]:
+    """The machine's own Debian mirror and its release's code name. NotPossibleHere without one."""
     codename = codename_of(Path("/etc/os-release").read_text())
     listed = run.run(("apt-get", "indextargets", "--format", _TARGETS), environ=environ).stdout
-    mirror = mirror_of(listed, codename)
-    if mirror is None or not KEYRING.exists():
-        lacking = f"no Debian mirror for {codename or 'this release'}" if mirror is None else f"no {KEYRING}"
+    site = mirror_of(listed, codename)
+    if site is None or not KEYRING.exists():
+        lacking = f"no Debian mirror for {codename or 'this release'}" if site is None else f"no {KEYRING}"
         raise NotPossibleHere(
             f"apt knows {lacking}, so Debian's engine cannot be fetched",
             "add Debian's main archive to apt's sources (and install debian-archive-keyring), "
             "or install Docker and set DOCKER_HOST, or run: ./esb up --embedded",
         )
-    return mirror
+    return site, codename
 
 
 def _sources(mirror: str) -> str:

@@ -17,6 +17,7 @@ PACKAGE_OF: Mapping[str, str] = {
     "ip": "iproute2",
     "unshare": "util-linux",
     "mmdebstrap": "mmdebstrap",
+    "strip": "binutils",
 }
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

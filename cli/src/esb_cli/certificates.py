@@ -1,0 +1,36 @@
+"""Certificates of one run: made or checked, and told to plain ``docker compose``."""
+
+from __future__ import annotations
+
+from esb_builder import ca
+from esb_builder.ca import files
+from esb_common import settings
+
+from esb_cli import dotenv
+from esb_cli.framework import Session
+
+
+def ready(session: Session) -> ca.Trust:
+    """Make what is missing, check everything, and write ``.env``. BadInput before anything else happens."""
+    folders = ca.Folders.from_environ(session.environ)
+    trust = ca.init(folders)
+    write_dotenv(session, folders, trust)
+    return trust
+
+
+def write_dotenv(session: Session, folders: ca.Folders, trust: ca.Trust) -> None:
+    """Set our names in the checkout's ``.env``; touched only where that changes it."""
+    home = settings.folder(session.environ, "ESB_HOME", "~/.esb")
+    values = {
+        "ESB_CERT_DIR": str(folders.certificates),
+        "ESB_ROOT_CA_SHA256": trust.root_file_sha256,
+        "ESB_UID": str(folders.uid),
+        "ESB_GID": str(folders.gid),
+        "ESB_IMAGE_DIR": str(settings.folder(session.environ, "ESB_IMAGE_DIR", home / "images")),
+        "ESB_PORT": str(settings.number(session.environ, "ESB_PORT", 8443, least=1, most=65535)),
+    }
+    path = session.repository / ".env"
+    old = (files.read(path) or b"").decode()
+    new = dotenv.merge(old, values)
+    if new != old:
+        files.write(path, new.encode(), 0o600)

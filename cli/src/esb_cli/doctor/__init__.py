@@ -1,0 +1,1 @@
+"""Looks at a machine (:mod:`facts`) and judges it (:mod:`judge`)."""
