@@ -1,0 +1,175 @@
+"""The gateway put together: the only place that constructs, and the one TaskGroup.
+
+Order up: state and store, then the listener, then the node link, so that a client that can
+connect is answered. Order down: the listener closes, calls in flight get up to :data:`GRACE_S`, then
+the link to the node ends, which ends all workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import ssl
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from esb_common.clock import Clock, SystemClock
+from esb_common.errors import NotPossibleHere
+from esb_common.ids import WorkerId
+from esb_common.log import Log
+
+from esb_gateway.core.fleet import Fleet
+from esb_gateway.core.ports import State, Store
+from esb_gateway.doors import admin
+from esb_gateway.doors.admin import AdminDoor, Pages
+from esb_gateway.doors.http import Connection, Exchange, HttpLimits, Registry, Response, Route
+from esb_gateway.doors.lambda_api import LambdaApi
+from esb_gateway.doors.runtime_api import RuntimeDoor
+from esb_gateway.hands.dispatch import Dispatch
+from esb_gateway.hands.library import Library
+from esb_gateway.hands.node import SocketNodeLink
+from esb_gateway.hands.output import LogBook
+from esb_gateway.hands.state import open_state
+from esb_gateway.hands.store import FileStore
+from esb_gateway.settings import Settings
+
+GRACE_S = 8.0
+"""Less than the ten seconds after which container engines kill."""
+
+HANDSHAKE_S = 10.0
+BACKLOG = 1024
+Listening = Callable[[str, int], None]
+
+
+class Gateway:
+    """One gateway process. ``tls`` is None for plain HTTP, which only tests and benchmarks speak."""
+
+    def __init__(self, settings: Settings, tls: ssl.SSLContext | None, log: Log) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._log = log
+        self._clock: Clock = SystemClock()
+        self._began = self._clock.monotonic()
+        self._registry = Registry()
+        self._background: set[asyncio.Task[None]] = set()
+
+    async def run(self, stopped: asyncio.Event, listening: Listening) -> None:
+        """Serve until ``stopped``; ``listening`` is told the address once clients may connect."""
+        data = self._settings.data_dir
+        await asyncio.to_thread(lambda: data.mkdir(mode=0o700, parents=True, exist_ok=True))
+        state = await open_state(data / "state.sqlite")
+        try:
+            store = FileStore(data / "store")
+            await store.open()
+            logs = LogBook(data / "logs", self._clock, self._log)
+            await logs.open()
+            async with asyncio.TaskGroup() as tasks:
+                await self._serve(tasks, state, store, logs, stopped, listening)
+        finally:
+            await state.close()
+
+    async def _serve(
+        self,
+        tasks: asyncio.TaskGroup,
+        state: State,
+        store: Store,
+        logs: LogBook,
+        stopped: asyncio.Event,
+        listening: Listening,
+    ) -> None:
+        def spawn(work: Coroutine[Any, Any, None]) -> None:
+            task = tasks.create_task(self._contained(work))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+        settings, clock, log = self._settings, self._clock, self._log
+        link = SocketNodeLink(settings.run_dir / "node.sock", log)
+        fleet = Fleet(settings.limits, lambda: WorkerId(f"w-{secrets.token_hex(8)}"))
+        dispatch = Dispatch(fleet, link, logs, clock, log, spawn, RuntimeDoor)
+        library = Library(state, store, settings.place, clock, dispatch.retire)
+        dispatch.pool_closed = lambda blob: spawn(library.sweep(blob))
+        swept = await library.sweep_all()
+        log.info("opened", data=str(settings.data_dir), functions=library.count(), swept=swept)
+        pages = Pages(
+            lambda: None if link.welcome else "the runtime node is not connected",
+            lambda: self._status(link, fleet, dispatch, library),
+        )
+        box = AdminDoor(pages, library, logs, clock, spawn)
+        api = LambdaApi(library, dispatch, settings.place, settings.architecture, clock, spawn, box.code_url)
+
+        def route(exchange: Exchange) -> Route | Response:
+            own = exchange.target.startswith(admin.PREFIX)
+            return box.route(exchange) if own else api.route(exchange)
+
+        server = await self._listen(route)
+        forever = [tasks.create_task(link.run(dispatch)), tasks.create_task(logs.run())]
+        host, port = server.sockets[0].getsockname()[:2]
+        listening(host, port)
+        try:
+            await stopped.wait()
+            server.close()
+            box.close()
+            await self._answer_the_rest(dispatch)
+        finally:
+            server.close()
+            self._registry.abort()
+            for task in (*forever, *self._background):
+                task.cancel()
+
+    async def _listen(self, route: Callable[[Exchange], Route | Response]) -> asyncio.Server:
+        listen, port = self._settings.listen, self._settings.port
+        try:
+            return await asyncio.get_running_loop().create_server(
+                lambda: Connection(route, HttpLimits(), self._registry),
+                listen,
+                port,
+                ssl=self._tls,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=HANDSHAKE_S if self._tls else None,
+            )
+        except OSError as error:
+            raise NotPossibleHere(
+                f"cannot listen on {listen} port {port}: {error.strerror or error}",
+                "stop what listens there, or set ESB_PORT",
+            ) from None
+
+    async def _answer_the_rest(self, dispatch: Dispatch) -> None:
+        """Let calls in flight end, for a while."""
+        self._registry.drain()
+        self._log.info("stopping", calls=dispatch.calls)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                await dispatch.quiet()
+                await self._registry.empty()
+
+    async def _contained(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run work of one request or one clean-up: its failure is logged and ends nothing else."""
+        try:
+            await work
+        except Exception:  # noqa: BLE001 - the one place; anything else would end the whole gateway
+            self._log.error("background work failed", trace=True)
+
+    def _status(
+        self, link: SocketNodeLink, fleet: Fleet, dispatch: Dispatch, library: Library
+    ) -> Mapping[str, Any]:
+        welcome, limits, settings = link.welcome, fleet.limits, self._settings
+        return {
+            "mode": settings.mode,
+            "node": asdict(welcome) if welcome else None,
+            "region": settings.place.region,
+            "account": settings.place.account,
+            "uptime_s": round(self._clock.monotonic() - self._began, 3),
+            "uid": os.getuid(),
+            "functions": library.count(),
+            "calls": {"in_flight": dispatch.calls, "waiting": fleet.waiting},
+            "capacity": {
+                "unit": "MiB" if limits.workers is None else "workers",
+                "total": limits.budget,
+                "used": fleet.used,
+            },
+            "limits": {"idle_s": limits.idle_s, "init_s": limits.init_s},
+            "workers": dispatch.workers(),
+        }

@@ -1,0 +1,137 @@
+"""What the gateway's decisions need of the world, and what the world may tell them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from esb_common import wire
+from esb_common.ids import Digest, FunctionName, RequestId, WorkerId
+
+from esb_gateway.core.function import Deployed, Function
+from esb_gateway.core.outcome import RanOutcome
+
+
+class State(Protocol):
+    """The box's functions. Reading is instant; a change returns once it would survive a power cut.
+
+    One suite runs over every implementation (``tests/test_state.py``).
+    """
+
+    def find(self, name: FunctionName) -> Deployed | None:
+        """The function called ``name``."""
+
+    def page(self, after: str, limit: int) -> Sequence[Function]:
+        """At most ``limit`` functions in the order of their names, those after ``after``."""
+
+    def count(self) -> int:
+        """How many functions there are."""
+
+    def refers_to(self, blob: Digest) -> bool:
+        """Whether a function's blob or code has this digest."""
+
+    async def save(self, function: Function) -> Deployed:
+        """Store ``function`` under its name, in place of what was there."""
+
+    async def remove(self, name: FunctionName) -> None:
+        """Forget the function; nothing happens where there is none."""
+
+    async def close(self) -> None:
+        """Give back what is held; nothing may be called afterwards."""
+
+
+class Store(Protocol):
+    """Immutable content under its own digest."""
+
+    async def put(self, content: bytes) -> Digest:
+        """Keep ``content``: wholly there when this returns, or not at all."""
+
+    async def remove(self, name: Digest) -> None:
+        """Forget a content; nothing happens where there is none."""
+
+    async def names(self) -> Sequence[Digest]:
+        """All that is kept."""
+
+    async def size(self, name: Digest) -> int | None:
+        """Bytes of a content; None where there is none."""
+
+    async def read(self, name: Digest, offset: int, length: int) -> bytes:
+        """A part of a content. FileNotFoundError where there is none."""
+
+
+class NodeLink(Protocol):
+    """What may be asked of the node; answers come to a :class:`NodeEvents`."""
+
+    def send(self, message: wire.ToNode) -> None:
+        """Send in order. Dropped where the node is gone, which is then also told as an event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """What travels with ``Started``; the receiver owns and closes all of it."""
+
+    listener: socket.socket
+    output: int
+    peak_memory: int | None
+
+
+class NodeEvents(Protocol):
+    """Who listens to the node."""
+
+    def welcomed(self, welcome: wire.Welcome, /) -> None:
+        """A node is there, without any worker of ours."""
+
+    def started(self, message: wire.Started, descriptors: Descriptors) -> None:
+        """A worker's process runs."""
+
+    def refused(self, message: wire.Refused) -> None:
+        """A worker will not come."""
+
+    def exited(self, message: wire.Exited) -> None:
+        """Nothing of a worker is left."""
+
+    def node_lost(self) -> None:
+        """The connection ended, and with it every worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """An invocation as a worker gets it. ``deadline_ms`` is milliseconds of the wall clock."""
+
+    request: RequestId
+    payload: bytes
+    deadline_ms: int
+    arn: str
+    trace: str
+    client_context: str | None = None
+
+
+class WorkerDoor(Protocol):
+    """One worker's Runtime API."""
+
+    async def open(self, listener: socket.socket) -> None:
+        """Serve ``listener``, which the door owns from here on."""
+
+    def hand(self, invocation: Handed) -> None:
+        """Answer the waiting poll."""
+
+    def close(self) -> None:
+        """Stop serving and cut the worker's connections off."""
+
+
+class WorkerVoice(Protocol):
+    """Who listens to what workers say. All of it may raise Forbidden."""
+
+    def polled(self, worker: WorkerId) -> None:
+        """The worker waits for an invocation; a :meth:`WorkerDoor.hand` answers it."""
+
+    def poll_lost(self, worker: WorkerId) -> None:
+        """The waiting connection closed."""
+
+    def finished(self, worker: WorkerId, request: RequestId, outcome: RanOutcome) -> None:
+        """The worker posted a result."""
+
+    def init_failed(self, worker: WorkerId, body: bytes) -> None:
+        """The worker posted an init error."""
