@@ -23,6 +23,13 @@ from esb_cli.output import Printer
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 COMMANDS = {
+    "up": "esb_cli.commands.box:up",
+    "down": "esb_cli.commands.box:down",
+    "status": "esb_cli.commands.box:status",
+    "env": "esb_cli.commands.box:env",
+    "invoke": "esb_cli.commands.functions:invoke",
+    "logs": "esb_cli.commands.functions:logs",
+    "test": "esb_cli.commands.test:test",
     "ca": "esb_cli.commands.ca:ca",
     "doctor": "esb_cli.commands.doctor:doctor",
     "engine": "esb_cli.commands.engine:engine",

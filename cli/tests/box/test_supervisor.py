@@ -1,5 +1,6 @@
 """The supervisor as a real process over small shell programs."""
 
+import json
 import os
 import select
 import signal
@@ -26,10 +27,17 @@ class Supervised:
             Program(f"p{index}", ["/bin/sh", "-c", script], {"SAID": str(self.fifo)}, str(folder / "log"))
             for index, script in enumerate(scripts)
         ]
+        self.note = folder / "running.json"
         (folder / "programs.json").write_text(encode(programs))
         paths = [ROOT / "cli/src", ROOT / "builder/src", ROOT / "services/common/src"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "esb_cli.box.supervisor", str(folder / "programs.json")],
+            [
+                sys.executable,
+                "-m",
+                "esb_cli.box.supervisor",
+                folder / "programs.json",
+                folder / "running.json",
+            ],
             env={"PYTHONPATH": os.pathsep.join(map(str, paths))},
         )
 
@@ -74,6 +82,17 @@ def test_sigterm_ends_the_programs_in_reverse_order(tmp_path: Path, supervised: 
     os.close(os.open(tmp_path / "said.none", os.O_RDWR))
     assert [one.line(), one.line()] == ["end gateway", "end node"]
     assert one.process.wait(WAIT_S) == 0
+
+
+def test_the_note_says_which_process_is_which(tmp_path: Path, supervised: list[Supervised]) -> None:
+    one = Supervised(tmp_path, "echo $$ >$SAID; read x <$SAID.none")
+    os.mkfifo(tmp_path / "said.none")
+    supervised.append(one)
+    first = int(one.line())
+    os.kill(first, signal.SIGKILL)
+    second = int(one.line())
+    while (noted := json.loads(one.note.read_text())) != {"p0": second}:
+        assert noted in ({}, {"p0": first})
 
 
 def test_programs_die_with_a_killed_supervisor(tmp_path: Path, supervised: list[Supervised]) -> None:

@@ -21,15 +21,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from esb_builder import run
-from esb_common.errors import Broken, Unhealthy
+from esb_common.errors import Broken
 
-from esb_cli.box.client import Gateway
 from esb_cli.box.layout import REPOSITORY, Layout
 from esb_cli.box.supervisor import GRACE_S, Program, encode
+from esb_cli.framework import Session
 
-READY_S = 20.0
 _FOLDERS = ("data", "run", "node", "log")
 
 
@@ -45,6 +45,33 @@ class Interpreters:
     def prefix(self) -> Path:
         """The CPython installation that all of them stand on."""
         return Path((self.node / "bin/python").resolve()).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The embedded kind of box (see :mod:`esb_cli.box.kinds`)."""
+
+    session: Session
+    layout: Layout
+
+    def start(self) -> None:
+        """Make the environments, then let the supervisor run what the plan says."""
+        made = self.session.environments
+        interpreters = Interpreters(made.environment("gateway"), made.environment("node"), made.runtime())
+        with self.session.printer.step("start the box"):
+            start(self.layout, interpreters, self.session.environ)
+
+    def words(self) -> str | None:
+        """The last words of all three, once the supervisor is gone."""
+        return _last_words(self.layout) if running(self.layout) is None else None
+
+    def stop(self, *, volumes: bool) -> bool:
+        """End supervisor, gateway and node."""
+        return stop(self.layout, volumes=volumes)
+
+    def look(self) -> dict[str, Any]:
+        """Its processes; an embedded box has no images."""
+        return {"programs": programs(self.layout), "images": {}, "logs": str(self.layout.box / "log")}
 
 
 def sources(service: str) -> list[Path]:
@@ -106,6 +133,19 @@ def _gateway(layout: Layout, interpreters: Interpreters, common: Mapping[str, st
         environment={**common, "PYTHONPATH": os.pathsep.join(map(str, sources("runtime-node")))},
         output=str(layout.box / "log/gateway.log"),
     )
+
+
+def _note(layout: Layout) -> Path:
+    return layout.box / "running.json"
+
+
+def programs(layout: Layout) -> dict[str, dict[str, object]]:
+    """The process of each program that runs, by name."""
+    try:
+        pids: dict[str, int] = json.loads(_note(layout).read_text())
+    except FileNotFoundError:
+        return {}
+    return {name: {"pid": pid} for name, pid in pids.items()} if running(layout) else {}
 
 
 def _view_file(layout: Layout) -> Path:
@@ -177,25 +217,13 @@ def start(layout: Layout, interpreters: Interpreters, environ: Mapping[str, str]
     listing.chmod(0o600)
     here = [str(REPOSITORY / part / "src") for part in ("cli", "builder", "services/common")]
     child = run.daemon(
-        [sys.executable, "-m", "esb_cli.box.supervisor", listing],
+        [sys.executable, "-m", "esb_cli.box.supervisor", listing, _note(layout)],
         environ=run.clean(environ, PYTHONPATH=os.pathsep.join(here), PYTHONDONTWRITEBYTECODE="1"),
         log=layout.box / "log/supervisor.log",
     )
     now = {"pid": child.pid, "began": _began(child.pid), "fingerprint": mark}
     (layout.box / "supervisor.json").write_text(json.dumps(now))
     return True
-
-
-def await_ready(layout: Layout, gateway: Gateway) -> None:
-    """Return once the gateway answers and has its node; else the last words of both."""
-    give_up = time.monotonic() + READY_S
-    while time.monotonic() < give_up:
-        if gateway.healthy():
-            return
-        if running(layout) is None:
-            break
-        time.sleep(0.02)
-    raise Unhealthy("the box did not become ready", _last_words(layout))
 
 
 def _last_words(layout: Layout) -> str:

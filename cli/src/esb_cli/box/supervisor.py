@@ -1,10 +1,11 @@
 """A small parent that keeps the programs of an embedded box running: ``python -m esb_cli.box.supervisor``.
 
-It reads one JSON file (see :class:`Program`), starts each program in order and starts it again
-when it ends, after a delay that doubles from :data:`FIRST_DELAY_S` to :data:`LONGEST_DELAY_S` and
-falls back once a program has lived for :data:`STEADY_S`. SIGTERM ends the programs in reverse
-order, each with SIGTERM and after :data:`GRACE_S` with SIGKILL, and then the supervisor. When the
-supervisor itself is killed, the kernel ends its programs (parent-death signal).
+It reads one JSON file (see :class:`Program`), starts each program in order, keeps a second file
+with their process ids current, and starts a program again when it ends, after a delay that
+doubles from :data:`FIRST_DELAY_S` to :data:`LONGEST_DELAY_S` and falls back once a program has
+lived for :data:`STEADY_S`. SIGTERM ends the programs in reverse order, each with SIGTERM and after
+:data:`GRACE_S` with SIGKILL, and then the supervisor. When the supervisor itself is killed, the
+kernel ends its programs (parent-death signal).
 
 It lives as long as the box, waits in ``select`` and costs nothing between two deaths.
 """
@@ -109,8 +110,8 @@ class Lives:
         log.info("program stopped", name=self.program.name)
 
 
-def supervise(programs: list[Program]) -> None:
-    """Run until SIGTERM or SIGINT."""
+def supervise(programs: list[Program], note: Path) -> None:
+    """Run until SIGTERM or SIGINT. ``note`` always says which process is which program."""
     wake, signalled = os.pipe()
     os.set_blocking(signalled, False)
     signal.set_wakeup_fd(signalled)
@@ -121,10 +122,18 @@ def supervise(programs: list[Program]) -> None:
     lives = [Lives(program) for program in programs]
     for life in lives:
         selector.register(life.pidfd, selectors.EVENT_READ, life)
+    _tell(lives, note)
     while _turn(selector, lives):
-        pass
+        _tell(lives, note)
+    note.unlink()
     for life in reversed(lives):
         life.finish()
+
+
+def _tell(lives: list[Lives], note: Path) -> None:
+    aside = note.with_suffix(".new")
+    aside.write_text(json.dumps({life.program.name: life.process.pid for life in lives if life.due is None}))
+    aside.replace(note)
 
 
 def _turn(selector: selectors.BaseSelector, lives: list[Lives]) -> bool:
@@ -146,7 +155,8 @@ def _turn(selector: selectors.BaseSelector, lives: list[Lives]) -> bool:
 
 def main() -> None:
     speak("info")
-    supervise(decode(Path(sys.argv[1]).read_text()))
+    listing, note = map(Path, sys.argv[1:])
+    supervise(decode(listing.read_text()), note)
 
 
 if __name__ == "__main__":

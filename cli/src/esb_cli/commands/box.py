@@ -1,0 +1,151 @@
+"""``esb up``, ``down``, ``status`` and ``env``: the box as a whole."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import Any, cast
+
+import click
+from esb_builder import ca
+from esb_common.errors import Broken, Misuse, Unhealthy
+
+from esb_cli.box import functions
+from esb_cli.box.client import Gateway
+from esb_cli.box.kinds import Kind, kind
+from esb_cli.box.layout import Layout, layout
+from esb_cli.commands.functions import gateway
+from esb_cli.framework import Command, Session
+
+READY_S = 60.0
+EXAMPLES = ("hello", "packed")
+DOWN = ("the box is down", "./esb up")
+
+
+@click.command(cls=Command)
+@click.option("--embedded", is_flag=True, help="Without any container engine: sandboxed processes.")
+@click.option("--no-isolation", is_flag=True, help="Embedded, with workers as plain processes.")
+@click.pass_obj
+def up(session: Session, embedded: bool, no_isolation: bool) -> None:
+    """Set up whatever is missing, start the box, and call the function hello."""
+    place = layout(session.environ, embedded=embedded, no_isolation=no_isolation)
+    _refuse_other_mode(place)
+    box = kind(place.mode, session, place)
+    with session.printer.step("check the certificates"):
+        trust = ca.init(ca.Folders.from_environ(session.environ))
+    place.remember(place.mode)
+    box.start()
+    door = Gateway(place.port, trust.client_trust_file)
+    with session.printer.step("wait until it is ready"):
+        _await_ready(door, box)
+    for name in EXAMPLES:
+        _deploy(session, door, session.repository / "examples" / name)
+    with session.printer.step("call hello"):
+        answer = door.invoke("hello", b"{}")
+    if answer.function_error:
+        raise Broken(f"hello failed: {answer.payload.decode(errors='replace')}", "./esb logs hello")
+    facts = {
+        "mode": place.mode,
+        "url": door.url,
+        "trust": str(trust.client_trust_file),
+        "company_ca": trust.company,
+        "answer": json.loads(answer.payload),
+    }
+    told = f"{answer.payload.decode()}\n\n{place.mode} box at {door.url}, clients trust {facts['trust']}"
+    session.printer.result(facts, told + '\nnext: eval "$(./esb env)"')
+
+
+@click.command(cls=Command)
+@click.option("--volumes", is_flag=True, help="Also remove functions and logs, and stop our engine.")
+@click.pass_obj
+def down(session: Session, volumes: bool) -> None:
+    """Stop the box. Its functions stay, unless --volumes."""
+    place = layout(session.environ)
+    mode = place.started_mode()
+    stopped = False
+    if mode is not None or volumes:
+        with session.printer.step("stop the box"):
+            stopped = kind(mode or place.mode, session, place).stop(volumes=volumes)
+    if volumes:
+        from esb_builder import engine
+
+        engine.stop(engine.Place.from_environ(session.environ), session.printer)
+    place.forget()
+    session.printer.result({"stopped": stopped}, "" if stopped else "no box was running")
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def status(session: Session) -> None:
+    """Say what runs: mode, isolation, images, programs, workers."""
+    place = layout(session.environ)
+    mode = place.started_mode()
+    if mode is None:
+        raise Unhealthy(*DOWN)
+    page = gateway(session).status()
+    facts = (
+        page | kind(mode, session, place).look() | {"mode": mode, "url": f"https://localhost:{place.port}"}
+    )
+    session.printer.result(facts, "\n".join(_status_lines(facts)))
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def env(session: Session) -> None:
+    """Print what an AWS client needs: eval "$(./esb env)"."""
+    place = layout(session.environ)
+    door = gateway(session)
+    # Requests are not authenticated yet; clients only need something to sign with.
+    facts = {
+        "AWS_ENDPOINT_URL": door.url,
+        "AWS_REGION": place.region,
+        "AWS_DEFAULT_REGION": place.region,
+        "AWS_ACCESS_KEY_ID": "esb",
+        "AWS_SECRET_ACCESS_KEY": "esb",
+        "AWS_CA_BUNDLE": str(door.trust),
+    }
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in facts.items()]
+    session.printer.result(facts, "\n".join(lines))
+
+
+def _refuse_other_mode(place: Layout) -> None:
+    running = place.started_mode()
+    if running not in (None, place.mode):
+        raise Misuse(f"the box runs in {running} mode", "./esb down first; functions are kept per mode")
+
+
+def _await_ready(door: Gateway, box: Kind) -> None:
+    give_up = time.monotonic() + READY_S
+    while not door.healthy():
+        words = box.words()
+        if words is not None or time.monotonic() > give_up:
+            raise Unhealthy("the box did not become ready", words or "./esb doctor")
+        time.sleep(0.02)
+
+
+def _deploy(session: Session, door: Gateway, folder: Path) -> None:
+    with session.printer.step(f"deploy {folder.name}"):
+        lock = folder / "requirements.lock"
+        name = f"example-{folder.name}"
+        dependencies = session.environments.target_folder(name, lock) if lock.exists() else None
+        functions.deploy(door, functions.read_folder(folder, dependencies))
+
+
+def _status_lines(facts: dict[str, Any]) -> list[str]:
+    lines = [
+        f"mode       {facts['mode']} at {facts['url']}",
+        f"isolation  {facts['isolation']}, network {facts['network']}",
+        f"functions  {facts['functions']}",
+    ]
+    if facts["isolation"] == "none":
+        lines[1] = "isolation  NOT ISOLATED: functions are plain processes of this machine"
+    for name, program in cast("dict[str, dict[str, Any]]", facts["programs"]).items():
+        lines.append(f"program    {name} " + " ".join(f"{key} {value}" for key, value in program.items()))
+    lines += [f"image      {name} {image}" for name, image in facts["images"].items()]
+    lines += [
+        f"worker     {one['worker']} {one['function']} {one['state']} {one['place']}"
+        for one in facts["workers"]
+    ]
+    return lines
