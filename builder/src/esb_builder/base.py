@@ -38,7 +38,8 @@ TIDY = r"""set -eu
 cd "$1"
 mv etc/dpkg/dpkg.cfg.d/99mmdebstrap etc/dpkg/dpkg.cfg.d/esb-slim
 rm -f etc/apt/apt.conf.d/99mmdebstrap etc/apt/sources.list
-rm -f var/cache/apt/*.bin var/cache/apt/archives/*.deb var/cache/debconf/*-old var/lib/dpkg/*-old var/cache/ldconfig/aux-cache
+rm -f var/cache/apt/*.bin var/cache/apt/archives/*.deb var/cache/ldconfig/aux-cache
+rm -f var/cache/debconf/*-old var/lib/dpkg/*-old
 rm -f etc/passwd- etc/group- etc/shadow- etc/gshadow-
 find var/log -type f -delete
 rm -rf var/log/apt

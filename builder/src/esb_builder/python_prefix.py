@@ -21,7 +21,7 @@ from typing import IO
 
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import SymbolTableSection
+from elftools.elf.sections import StringTableSection, SymbolTableSection
 from esb_common.errors import NotPossibleHere
 
 from esb_builder import oci, run
@@ -72,7 +72,7 @@ def find(environ: Mapping[str, str], base_prefix: Path, version: tuple[int, int]
         return _described(program.parent.parent, environ)
     raise NotPossibleHere(
         f"no CPython {VERSION} prefix to pack into the images",
-        f"install one (uv python install {VERSION}), or build from public images: ./esb build --source registry",
+        f"install one (uv python install {VERSION}), or build from public images (--source registry)",
     )
 
 
@@ -166,9 +166,10 @@ def take_place_out_of_program(path: Path, place: bytes) -> None:
             stream.write(RELATIVE.ljust(len(old), b"\0"))
         stream.seek(0)
         content = stream.read()
-        parent = os.path.dirname(place)
+        parent, _, last = place.rpartition(b"/")
+        blotted = f"/{PLACE}".encode().ljust(len(parent), b"/") + b"/" + last
         stream.seek(0)
-        stream.write(content.replace(place, (b"/" + PLACE.encode()).ljust(len(parent), b"/") + place[len(parent) :]))
+        stream.write(content.replace(place, blotted))
 
 
 def _run_paths(stream: IO[bytes], place: bytes) -> list[tuple[int, bytes]]:
@@ -179,6 +180,7 @@ def _run_paths(stream: IO[bytes], place: bytes) -> list[tuple[int, bytes]]:
     found = []
     for section in (part for part in elf.iter_sections() if isinstance(part, DynamicSection)):
         strings = elf.get_section(section["sh_link"])
+        assert isinstance(strings, StringTableSection)
         for tag in section.iter_tags():
             if tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH"):
                 text = strings.get_string(tag.entry.d_val).encode()

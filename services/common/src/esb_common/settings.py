@@ -15,6 +15,7 @@ from esb_common.errors import Misuse
 
 KNOWN: Mapping[str, str] = {
     "ESB_ACCOUNT": "account id in ARNs (12 digits; default 000000000000)",
+    "ESB_BUILD_CA": "certificates trusted while images are built (default: this machine's own store)",
     "ESB_CERT_DIR": "rootCA.crt, gateway.crt, gateway.key (default ~/.esb/certs)",
     "ESB_CONTAINERD_DIR": "the node's own containerd: its root and state (containerd mode)",
     "ESB_DATA_DIR": "the box's state: functions and their code",

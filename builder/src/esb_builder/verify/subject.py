@@ -1,0 +1,45 @@
+"""What a check may look at: one image, its family, and the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from esb_builder.archive import Image, Tree
+from esb_builder.verify.verdict import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An image under judgement, by its name in the family."""
+
+    name: str
+    image: Image
+    tree: Tree = field(repr=False)
+
+    @classmethod
+    def of(cls, name: str, image: Image) -> Subject:
+        return cls(name, image, image.tree())
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """All subjects by name, and when the judgement is made (for certificates)."""
+
+    family: Mapping[str, Subject]
+    now: datetime
+
+
+Judge = Callable[[Subject, Scene], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One row: what it says, which images it is about, which others it needs to see, and who judges."""
+
+    row: str
+    says: str
+    images: tuple[str, ...]
+    judge: Judge
+    needs: Callable[[str], tuple[str, ...]] = lambda _name: ()

@@ -1,0 +1,88 @@
+"""What a check says of an image: holds, does not hold and why, or cannot be shown with what was given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Status = Literal["pass", "fail", "not shown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong: what, where in the image, and how to mend it."""
+
+    what: str
+    where: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One row of the conformance table on one image. ``missing`` says what a *not shown* lacked."""
+
+    row: str
+    says: str
+    image: str
+    findings: tuple[Finding, ...] = ()
+    missing: str = ""
+
+    @property
+    def status(self) -> Status:
+        if self.missing:
+            return "not shown"
+        return "fail" if self.findings else "pass"
+
+
+def document(verdicts: Sequence[Verdict], ids: Mapping[str, str]) -> dict[str, Any]:
+    """The verdicts for programs: one entry a row, the worst of its images deciding, details below."""
+    rows = []
+    for row in dict.fromkeys(verdict.row for verdict in verdicts):
+        mine = [verdict for verdict in verdicts if verdict.row == row]
+        rows.append(
+            {
+                "row": row,
+                "says": mine[0].says,
+                "status": _worst(mine),
+                "images": [_detail(one) for one in mine],
+            }
+        )
+    return {"images": dict(ids), "rows": rows}
+
+
+def table(verdicts: Sequence[Verdict], ids: Mapping[str, str]) -> str:
+    """The verdicts for people: the images with their ids, a line a row, findings below the table."""
+    names = list(ids)
+    lines = [f"{name:<20} {ids[name]}" for name in names]
+    lines += ["", f"{'row':<5}" + "".join(f"{name.removeprefix('esb-'):<15}" for name in names) + "says"]
+    marks: Mapping[Status, str] = {"pass": "holds", "fail": "FAILS", "not shown": "not shown"}
+    for row in dict.fromkeys(verdict.row for verdict in verdicts):
+        mine = {verdict.image: verdict for verdict in verdicts if verdict.row == row}
+        cells = [marks[mine[name].status] if name in mine else "–" for name in names]
+        says = next(iter(mine.values())).says
+        lines.append(f"{row:<5}" + "".join(f"{cell:<15}" for cell in cells) + says)
+    lines += [line for verdict in verdicts for line in _explained(verdict)]
+    return "\n".join(lines)
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Status:
+    order: tuple[Status, ...] = ("fail", "not shown", "pass")
+    present = {verdict.status for verdict in verdicts}
+    return next(status for status in order if status in present)
+
+
+def _detail(verdict: Verdict) -> dict[str, Any]:
+    findings = [{"what": one.what, "where": one.where, "mend": one.mend} for one in verdict.findings]
+    detail: dict[str, Any] = {"image": verdict.image, "status": verdict.status, "findings": findings}
+    return detail | ({"missing": verdict.missing} if verdict.missing else {})
+
+
+def _explained(verdict: Verdict) -> list[str]:
+    lines = []
+    if verdict.missing:
+        lines = ["", f"{verdict.row} {verdict.image}: not shown, {verdict.missing}"]
+    for finding in verdict.findings:
+        lines += ["", f"{verdict.row} {verdict.image}: {finding.what}", f"  where: {finding.where}"]
+        lines += [f"  mend:  {finding.mend}"]
+    return lines
