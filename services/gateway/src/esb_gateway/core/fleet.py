@@ -176,6 +176,10 @@ class Fleet:
         """Invocations without a worker."""
         return sum(len(pool.waiting) for pool in self._hungry.values())
 
+    def hungry(self) -> list[Digest]:
+        """The function versions that invocations wait for."""
+        return list(self._hungry)
+
     def uses(self, function: Digest) -> bool:
         """Whether a worker or an invocation of this function version is left."""
         return function in self._pools
@@ -269,6 +273,7 @@ class Fleet:
             return
         self._pools[worker.function].idle.remove(worker)
         worker.become(State.AWAY, now, now + self.limits.init_s)
+        worker.soon_until = now
         self._watch(worker)
 
     def _init_error_posted(self, worker: Worker, body: bytes, now: float) -> None:
@@ -367,18 +372,21 @@ class Fleet:
             self._wake(pool, pool.recheck)
 
     def _make_room(self, pool: _Pool, now: float) -> None:
-        missing = self._used - self._leaving + pool.charge - self.limits.budget
+        """Stop just as many idle workers of others as help; room that is coming counts."""
+        room = self.limits.budget - self._used + self._leaving
+        wanted = len(pool.waiting) - pool.supply(now)
         others = [w for p in self._pools.values() if p is not pool for w in p.idle]
         others.sort(key=lambda worker: worker.since)
-        victims = []
-        for worker in others:
-            if missing <= 0:
+        helpful = 0
+        for number, worker in enumerate(others, 1):
+            fits = room // pool.charge
+            if fits >= wanted:
                 break
-            victims.append(worker)
-            missing -= worker.charge
-        if missing <= 0:
-            for worker in victims:
-                self._stop(worker, now)
+            room += worker.charge
+            if room // pool.charge > fits:
+                helpful = number
+        for worker in others[:helpful]:
+            self._stop(worker, now)
 
     def _stop(self, worker: Worker, now: float) -> None:
         pool = self._pools[worker.function]
