@@ -59,18 +59,22 @@ async def run(
 
 
 async def spawn(
-    *arguments: str, environment: Mapping[str, str] | None = None, descriptors: Sequence[int] = ()
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
+    stdout: int = asyncio.subprocess.PIPE,
 ) -> asyncio.subprocess.Process:
-    """Start a program that stays, in a session of its own, so that a Ctrl-C for the node ends it through the node.
+    """Start a program that stays. Its ``stdout`` carries all it says and must be read to its end.
 
-    It inherits ``descriptors``, under their numbers. Its words go to our standard error, among our own.
+    It inherits ``descriptors`` under their numbers; ``stdout`` may be a descriptor instead (2: among our own
+    words). It has a session of its own, so that a Ctrl-C meant for the node does not end it first.
     """
     return await asyncio.create_subprocess_exec(
         *arguments,
         env=_clean(environment or {}),
         stdin=asyncio.subprocess.DEVNULL,
-        stdout=2,
-        stderr=2,
+        stdout=stdout,
+        stderr=asyncio.subprocess.STDOUT,
         start_new_session=True,
         pass_fds=tuple(descriptors),
     )
