@@ -187,15 +187,15 @@ class Images:
             await self._containerd.write(layer.digest, layer.size, _read_aside(chunks), lease)
             mounts = await self._containerd.prepare(key, parent, lease)
             applied = await self._containerd.apply(layer.media_type, layer.digest, layer.size, mounts, lease)
+            if applied != layer.diff_id:
+                raise BadInput(f"image archive: {layer.digest} unpacks to {applied}, not to {layer.diff_id}")
+            await self._containerd.commit(key, result, lease)
         except CallFailed as failure:
             if failure.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED):
                 raise
             raise BadInput(f"image archive: layer {layer.digest}: {failure.fact}") from None
-        if applied != layer.diff_id:
-            raise BadInput(
-                f"image archive: layer {layer.digest} unpacks to {applied}, not to {layer.diff_id}"
-            )
-        await self._containerd.commit(key, result, lease)
+        finally:
+            await self._containerd.remove_snapshot(key)  # gone already where it became ``result``
 
     def _prune_soon(self) -> None:
         task = asyncio.create_task(self._prune_locked())

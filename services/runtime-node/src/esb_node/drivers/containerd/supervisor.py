@@ -1,9 +1,10 @@
 """The node's own containerd: configured, started, watched and stopped by us.
 
 It has a root, state and socket of its own and no CRI, so it shares nothing with an engine on the same
-machine. It is a child of the node. When it dies it is started again with a growing pause; its shims hold
-the workers and their exit statuses meanwhile, and whoever waits for an exit asks again. A containerd that
-an earlier, killed node left running is ended first, since two cannot share a root.
+machine. It is a child of the node; its errors go into the node's log. When it dies it is started again with
+a growing pause; its shims hold the workers meanwhile, and whoever waits for an exit
+asks again. A containerd that an earlier, killed node left running is ended first, since two cannot share a
+root.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import select
 import signal
 import socket
@@ -29,6 +31,10 @@ _STOP_S = 10.0
 _FIRST_PAUSE_S, _LAST_PAUSE_S = 0.1, 5.0
 _STEADY_S = 10.0
 """A containerd that lived this long is taken as sound: the next pause is the first again."""
+
+_UNIMPORTANT = re.compile(rb"\blevel=(debug|info|warning)\b")
+"""Shims tell their lives at level *info* whatever containerd's own level is; a crash's trace has no level."""
+_LONGEST_LINE = 4096
 
 _SHIM_SOCKETS = Path("/run/containerd/s")
 """Where every shim on a machine puts its socket; compiled into them. Left empty, it is ours to remove."""
@@ -62,6 +68,7 @@ class Supervisor:
         self._log = log
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._ear: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Return once containerd listens. Broken where it ends before or takes more than 30 s."""
@@ -77,7 +84,8 @@ class Supervisor:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
         await self._stop()
-        self.socket.unlink(missing_ok=True)
+        for path in (self.socket, self._folder / "containerd.sock.ttrpc"):
+            path.unlink(missing_ok=True)
         _remove_shim_folder()
 
     @property
@@ -92,9 +100,12 @@ class Supervisor:
     async def _start(self) -> None:
         self.socket.unlink(missing_ok=True)
         self._process = await spawn(str(self._program), "--config", str(self._file))
+        assert self._process.stdout is not None
+        self._ear = asyncio.create_task(self._hear(self._process.stdout))
         deadline = time.monotonic() + _READY_S
         while not _listens(self.socket):
             if self._process.returncode is not None:
+                await self._ear
                 raise Broken(
                     f"containerd ended at once with {self._process.returncode}",
                     f"its reason is in the log above; by hand: {self._program} --config {self._file}",
@@ -114,6 +125,14 @@ class Supervisor:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+    async def _hear(self, words: asyncio.StreamReader) -> None:
+        rest = b""
+        while chunk := await words.read(1 << 16):
+            *lines, rest = (rest[-_LONGEST_LINE:] + chunk).split(b"\n")
+            for line in lines:
+                if line and not _UNIMPORTANT.search(line):
+                    self._log.warning("containerd says", line=line[:_LONGEST_LINE].decode(errors="replace"))
 
     async def _keep_alive(self) -> None:
         pause_s = _FIRST_PAUSE_S

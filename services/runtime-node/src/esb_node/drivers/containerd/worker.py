@@ -40,7 +40,7 @@ class ContainerdWorker:
     """A started worker. ``leftovers`` undoes, in order, all that its start made.
 
     Killing goes through the first process's pidfd: it ends a whole pid namespace at once, and works while
-    containerd is away. The exit status is the shim's, which keeps it until the task is deleted.
+    containerd is away. The exit status comes from the shim, by way of containerd.
     """
 
     def __init__(
@@ -92,6 +92,8 @@ class ContainerdWorker:
     async def _follow(self) -> Exit:
         try:
             status = await self._status()
+            if status is None:
+                self._log.warning("exit status lost; told as SIGKILL", worker=self._task.name)
             out_of_memory = self._groups.killed_for_memory(self._task.name)
             await self._clear()
         finally:
@@ -99,7 +101,11 @@ class ContainerdWorker:
         return _exit(status, out_of_memory)
 
     async def _status(self) -> int | None:
-        """The exit status; None where containerd has lost it, with the shim or with the task."""
+        """The exit status; None where it is lost.
+
+        A shim that was killed takes it along; so does a containerd that was away when the worker ended, since
+        at its return it removes shims without processes and does not ask them first.
+        """
         tries_left = _TRIES_WITHOUT_PROCESS
         while True:
             try:
@@ -126,6 +132,7 @@ class ContainerdWorker:
 
 
 def _exit(status: int | None, out_of_memory: bool) -> Exit:
+    """``status`` as code or signal. A lost one counts as killed: whatever it was, it was not a clean end."""
     if status is None:
         return Exit(None, signal.SIGKILL, out_of_memory)
     if _SIGNALLED < status <= _SIGNALLED + _LAST_SIGNAL:
