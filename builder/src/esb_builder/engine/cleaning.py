@@ -17,7 +17,7 @@ from pathlib import Path
 from esb_common.errors import Broken
 
 from esb_builder import run
-from esb_builder.engine import traces
+from esb_builder.engine import nftables, traces
 from esb_builder.engine.place import Place
 
 SYSCTLS = (
@@ -100,11 +100,16 @@ def _bridges(environ: dict[str, str]) -> list[str]:
     return traces.our_bridges(json.loads(shown or "[]"))
 
 
+def _rules(environ: dict[str, str]) -> traces.Tables:
+    return traces.parse_rules(run.run(("iptables-save",), environ=environ).stdout)
+
+
 def _take_back_rules(before: traces.Tables, bridges: list[str], environ: dict[str, str]) -> None:
-    now = traces.parse_rules(run.run(("iptables-save",), environ=environ).stdout)
-    orders = traces.take_back(before, now, bridges)
+    orders = traces.take_back(before, _rules(environ), bridges)
     if orders:
         run.run(("iptables-restore", "--noflush"), environ=environ, stdin=orders.encode())
+    for table in traces.emptied_tables(before, _rules(environ)):
+        nftables.drop_table(table)
 
 
 def _reset(before: traces.Before) -> None:

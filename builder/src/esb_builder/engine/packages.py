@@ -91,7 +91,9 @@ def _fetch(apt: Path, environ: dict[str, str]) -> None:
 def mirror(environ: dict[str, str]) -> tuple[str, str]:
     """The machine's own Debian mirror and its release's code name. NotPossibleHere without one."""
     codename = codename_of(Path("/etc/os-release").read_text())
-    listed = run.run(("apt-get", "indextargets", "--format", _TARGETS), environ=environ).stdout
+    # a fresh machine has no lists yet, and without this option apt then names nothing
+    asked = ("apt-get", "indextargets", "--no-release-info", "--format", _TARGETS)
+    listed = run.run(asked, environ=environ).stdout
     site = mirror_of(listed, codename)
     if site is None or not KEYRING.exists():
         lacking = f"no Debian mirror for {codename or 'this release'}" if site is None else f"no {KEYRING}"
