@@ -21,20 +21,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from esb_common import settings
 from esb_common.errors import BadInput, Broken, EsbError
 from esb_common.ids import Digest
 
-from esb_builder import base, fetching, oci, python_prefix, run
+from esb_builder import base, fetching, oci, python_prefix, run, stamps
 from esb_builder.archive import image_id
+from esb_builder.ca import files, judge
 from esb_builder.cache import Layouts
 from esb_builder.engine import tools
 from esb_builder.plan import FAMILY, Image, Ingredients, Step, chosen, difference, plan
+from esb_builder.stamps import Stamp
 from esb_builder.voice import Voice
 
 Base = Literal["debian", "registry"]
@@ -119,21 +121,22 @@ def gateway_user(environ: Mapping[str, str], uid: int, gid: int) -> tuple[int, i
     return settings.number(environ, "ESB_UID", own[0]), settings.number(environ, "ESB_GID", own[1])
 
 
-def fingerprint(certificate: Path) -> str:
-    """SHA-256 of a PEM certificate's DER, in hex. BadInput where there is none to read."""
-    try:
-        return x509.load_pem_x509_certificate(certificate.read_bytes()).fingerprint(hashes.SHA256()).hex()
-    except OSError as error:
-        raise BadInput(f"{certificate}: {error.strerror}", "make it with: ./esb ca init") from None
-    except ValueError:
-        raise BadInput(f"{certificate} is not a PEM certificate", "make one with: ./esb ca init") from None
+def kept(shop: Workshop) -> dict[str, Digest]:
+    """The ids of the images that an earlier build left in the engine and that are still there, by name."""
+    present = _inspect(shop.engine, list(FAMILY.values()))
+    known = {name: stamps.read(shop.home, name) for name in present}
+    return {
+        name: stamp.id
+        for name, stamp in known.items()
+        if stamp and stamp.engine_id == present[name].engine_id
+    }
 
 
 def _ingredients(shop: Workshop) -> Ingredients:
     uid, gid = gateway_user(shop.environ, os.getuid(), os.getgid())
-    fingerprint(shop.root_ca)  # refuses what is missing or no certificate before anything starts
+    content = _root_ca(shop)
     arguments = {
-        "ESB_ROOT_CA_SHA256": hashlib.sha256(shop.root_ca.read_bytes()).hexdigest(),
+        "ESB_ROOT_CA_SHA256": hashlib.sha256(content).hexdigest(),
         "ESB_UID": str(uid),
         "ESB_GID": str(gid),
         "SOURCE_DATE_EPOCH": str(oci.INSTANT),
@@ -141,6 +144,19 @@ def _ingredients(shop: Workshop) -> Ingredients:
     if shop.source == "registry":
         return Ingredients(arguments, {})
     return Ingredients(arguments, {"debian": base.key(), "python": python_prefix.key(_prefix(shop))})
+
+
+def _root_ca(shop: Workshop) -> bytes:
+    """The root CA's file; BadInput where it is missing or not fit to be baked."""
+    content = files.read(shop.root_ca)
+    if content is None:
+        raise BadInput(f"{shop.root_ca} is missing", "make it with: ./esb ca init")
+    judge.root(content, str(shop.root_ca), datetime.now(UTC))
+    return content
+
+
+def _fingerprint(shop: Workshop) -> str:
+    return judge.fingerprint(x509.load_pem_x509_certificate(_root_ca(shop)))
 
 
 def _prefix(shop: Workshop) -> python_prefix.Prefix:
@@ -152,7 +168,7 @@ def _execute(shop: Workshop, steps: Sequence[Step]) -> dict[str, Built]:
     secrets: dict[str, Path] = {}
     results: dict[str, Built] = {}
     for step in steps:
-        stamp = _Stamp.read(shop.home, step.image.name)
+        stamp = stamps.read(shop.home, step.image.name)
         parent = seen.get(step.image.parent or "")
         why = _why(step, stamp, seen.get(step.image.name), parent)
         if not why:
@@ -166,14 +182,13 @@ def _execute(shop: Workshop, steps: Sequence[Step]) -> dict[str, Built]:
         seen |= _inspect(shop.engine, [step.image])
         now = seen[step.image.name]
         _refuse_other_parent(step.image, now, parent)
-        _Stamp(dict(step.parts), built, now.engine_id, parent.engine_id if parent else "").write(
-            shop.home, step.image.name
-        )
+        parent_id = parent.engine_id if parent else ""
+        stamps.write(shop.home, step.image.name, Stamp(dict(step.parts), built, now.engine_id, parent_id))
         results[step.image.name] = Built(step.image.name, built, why, time.monotonic() - began)
     return results
 
 
-def _why(step: Step, stamp: _Stamp | None, present: Present | None, parent: Present | None) -> str:
+def _why(step: Step, stamp: Stamp | None, present: Present | None, parent: Present | None) -> str:
     """Why an image must be built, or nothing where the engine has it."""
     if stamp is None:
         return "first build"
@@ -227,7 +242,7 @@ def _arguments(shop: Workshop, step: Step, secrets: Mapping[str, Path], metadata
     yield from (f"--secret=id={name},src={path}" for name, path in secrets.items())
     yield from (f"--build-context={name}={_context(shop, name)}" for name in _replaced(shop, image))
     if image.parent is None:
-        yield f"--label=esb.root_ca.fingerprint={fingerprint(shop.root_ca)}"
+        yield f"--label=esb.root_ca.fingerprint={_fingerprint(shop)}"
     yield "."
 
 
@@ -300,39 +315,3 @@ def _alone(home: Path) -> Iterator[None]:
     with (home / "build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-@dataclass(frozen=True, slots=True)
-class _Stamp:
-    """What an earlier run built from which parts, and what the engine called it and its parent then."""
-
-    parts: dict[str, str]
-    id: Digest
-    engine_id: str
-    parent_engine_id: str
-
-    @classmethod
-    def read(cls, home: Path, name: str) -> _Stamp | None:
-        path = _stamp_path(home, name)
-        return cls(**json.loads(path.read_text())) if path.exists() else None
-
-    def write(self, home: Path, name: str) -> None:
-        path = _stamp_path(home, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(".new")
-        aside.write_text(
-            json.dumps(
-                {
-                    "parts": self.parts,
-                    "id": self.id,
-                    "engine_id": self.engine_id,
-                    "parent_engine_id": self.parent_engine_id,
-                },
-                indent=1,
-            )
-        )
-        aside.replace(path)
-
-
-def _stamp_path(home: Path, name: str) -> Path:
-    return home / "stamps" / f"{name}.json"

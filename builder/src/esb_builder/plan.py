@@ -75,14 +75,15 @@ class Ingredients:
 
 def chosen(names: Iterable[str]) -> tuple[Image, ...]:
     """The named images (with or without ``esb-``) and all they stand on, parents first. None named: all."""
-    wanted = {_full(name) for name in names} or set(FAMILY)
+    wanted = {full_name(name) for name in names} or set(FAMILY)
     for image in reversed(list(FAMILY.values())):
         if image.name in wanted and image.parent:
             wanted.add(image.parent)
     return tuple(image for image in FAMILY.values() if image.name in wanted)
 
 
-def _full(name: str) -> str:
+def full_name(name: str) -> str:
+    """A name of the family, from one with or without ``esb-`` and the tag. Misuse for others."""
     full = name if name.startswith("esb-") else f"esb-{name}"
     full = full.removesuffix(":latest")
     if full not in FAMILY:
