@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NewType, assert_never
 
 from esb_common import ids, wire
+
 from esb_node.core.ports import Exit, StartRefused
 
 Peer = NewType("Peer", int)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from esb_common import ids
 from esb_common.function import FunctionBlob
+
 from esb_node.core.environment import worker_environment
 from esb_node.core.ports import StartRefused, WorkerPlan
 

@@ -113,9 +113,7 @@ class Version2:
             (folder / "pids.max").write_text(str(MOST_PROCESSES))
             weight = min(10_000, max(1, 100 * memory_mib // _MIB_OF_ONE_CPU))
             (folder / "cpu.weight").write_text(str(weight))
-        return Group(
-            (folder,), (folder / "cgroup.procs",), folder / "memory.peak", folder / "memory.events"
-        )
+        return Group((folder,), (folder / "cgroup.procs",), folder / "memory.peak", folder / "memory.events")
 
     def sweep(self) -> None:
         """Kill and remove every group that is there. Only for a node that has just begun."""

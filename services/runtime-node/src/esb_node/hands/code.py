@@ -24,6 +24,7 @@ from typing import IO
 
 from esb_common import ids
 from esb_common.function import FunctionBlob, blob_path, decode_function
+
 from esb_node.core.ports import StartRefused
 from esb_node.hands.archive import BadArchive, unpack
 

@@ -10,6 +10,7 @@ process; nothing is to be cleaned. Cost: about a dozen mounts, 1-3 ms.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class Scratch:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """``/proc``, of the caller's pid namespace. ``read_only``: nothing of the kernel can be set through it."""
+    """``/proc``, of the caller's pid namespace. ``read_only``: no setting of the kernel can be changed."""
 
     read_only: bool
     own_only: bool = False
@@ -138,7 +139,7 @@ def _put(thing: Thing, trees: dict[Bind, int]) -> None:
 
 def _put_tree(at: Path, tree: int) -> None:
     if not at.exists():
-        if os.path.isdir(f"/proc/self/fd/{tree}"):
+        if stat.S_ISDIR(os.fstat(tree).st_mode):
             at.mkdir(mode=0o755, parents=True)
         else:
             _parents(at).touch()

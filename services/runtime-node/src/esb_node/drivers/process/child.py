@@ -26,9 +26,7 @@ _LIMITS = {
     resource.RLIMIT_NOFILE: 1024,  # as on AWS
 }
 _OOM_SCORE = "500"
-_PRIVATE = (
-    os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS | os.CLONE_NEWCGROUP
-)
+_PRIVATE = os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS | os.CLONE_NEWCGROUP
 
 
 def become_worker(house: orders.House, start: orders.Start, descriptors: list[int]) -> NoReturn:

@@ -28,6 +28,7 @@ from esb_common import ids, wire
 from esb_common.errors import NotPossibleHere
 from esb_common.function import FunctionBlob
 from esb_common.log import Log
+
 from esb_node.core.environment import AWS_PLACES, Places, relocate, worker_environment
 from esb_node.core.ports import Exit, StartRefused, WorkerPlan
 from esb_node.drivers.process import orders
@@ -164,7 +165,9 @@ class ProcessDriver:
         box = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:12]
         self._groups = cgroups.find(box, Path("/proc/self/mountinfo").read_text())
         if self._groups is None:
-            self._log.warning("workers have no limits of memory, processes or CPU: no cgroup can be made here")
+            self._log.warning(
+                "workers have no limits of memory, processes or CPU: no cgroup can be made here"
+            )
         else:
             self._groups.sweep()
         if self._folder.exists():
@@ -400,11 +403,16 @@ async def _receive(report: socket.socket) -> tuple[bytes, list[int], str] | None
 async def _readable(one: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
-    loop.add_reader(one, lambda: ready.done() or ready.set_result(None))
+    loop.add_reader(one, _settle, ready)
     try:
         await ready
     finally:
         loop.remove_reader(one)
+
+
+def _settle(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def _remove_tree(folder: Path) -> None:

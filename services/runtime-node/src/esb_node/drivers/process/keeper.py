@@ -43,7 +43,7 @@ def _wait(worker: int) -> int:
     status = None
     while status is None and signal.sigwait(_WATCHED) != signal.SIGTERM:
         status = _reap(worker, os.WNOHANG)
-    while (children := list(_children())):
+    while children := list(_children()):
         for child in children:
             os.kill(child, signal.SIGKILL)
         ended = _reap(worker, 0)
