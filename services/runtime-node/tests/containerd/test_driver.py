@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -24,7 +25,7 @@ from esb_common import ids
 from esb_common.function import FunctionBlob
 from esb_common.log import Log
 from esb_node.core.ports import Exit, WorkerPlan
-from esb_node.drivers.containerd.driver import ContainerdDriver
+from esb_node.drivers.containerd.driver import READY_NETWORKS, ContainerdDriver
 from esb_node.drivers.containerd.network import Addresses
 from esb_node.drivers.containerd.programs import Programs
 from esb_node.drivers.containerd.worker import ContainerdWorker
@@ -143,7 +144,12 @@ def traces(folder: Path) -> list[str]:
     groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/esb/{box}/*") if path.is_dir()]
     pins = [str(path) for path in folder.glob("netns/*")]
     workers = [str(path) for path in folder.glob("workers/*")]
-    return [*mounts, *groups, *pins, *workers, *shims(folder), *links()]
+    return [*mounts, *groups, *pins, *workers, *shims(folder), *links(), *rules()]
+
+
+def rules() -> list[str]:
+    done = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True)
+    return [line for line in done.stdout.splitlines() if ADDRESSES.subnet in line or ADDRESSES.bridge in line]
 
 
 def shims(folder: Path) -> list[str]:
@@ -259,6 +265,22 @@ def test_workers_have_addresses_of_their_own_and_a_way_out(
     with_driver(folder, images, programs, act)
 
 
+def test_many_at_once_leave_nothing(folder: Path, images: Path, programs: Programs) -> None:
+    async def life(driver: ContainerdDriver) -> Exit:
+        async with started(driver, plan(folder, AWAIT_CALL + "raise SystemExit(5)")) as worker:
+            (await called(worker)).close()
+            return await ended(worker)
+
+    async def act(driver: ContainerdDriver) -> None:
+        descriptors = _open_descriptors()
+        for _ in range(3):
+            assert await asyncio.gather(*(life(driver) for _ in range(8))) == [Exit(5, None)] * 8
+        assert not [line for line in traces(folder / "c") if "w-" in line]
+        assert _open_descriptors() <= descriptors + READY_NETWORKS
+
+    with_driver(folder, images, programs, act)
+
+
 @pytest.mark.parametrize("steps", [1, 5, 20, 60])
 def test_a_cancelled_start_leaves_nothing(folder: Path, images: Path, programs: Programs, steps: int) -> None:
     async def act(driver: ContainerdDriver) -> None:
@@ -306,6 +328,10 @@ def test_a_killed_shim_is_an_exit_with_nothing_left(folder: Path, images: Path, 
             assert not [line for line in traces(folder / "c") if worker.place in line]
 
     with_driver(folder, images, programs, act)
+
+
+def _open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def _all_processes() -> list[tuple[int, str]]:
