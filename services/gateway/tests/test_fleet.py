@@ -6,7 +6,6 @@ from itertools import count
 
 import pytest
 from esb_common.ids import Digest, RequestId, WorkerId
-
 from esb_gateway.core import events as ev
 from esb_gateway.core.fleet import AWAY_LEAST_S, RETURN_S, START_TIMEOUT_S, Fleet, Limits
 from esb_gateway.core.outcome import (

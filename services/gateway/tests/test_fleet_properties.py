@@ -5,14 +5,13 @@ from __future__ import annotations
 from itertools import count
 
 from esb_common.ids import Digest, RequestId, WorkerId
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-
 from esb_gateway.core import events as ev
 from esb_gateway.core.fleet import START_TIMEOUT_S, Fleet, Limits
 from esb_gateway.core.outcome import Returned
 from esb_gateway.core.worker import State
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 SIZES = {"a": 128, "b": 512, "c": 4096}
 TIMEOUT_S = 3.0
@@ -165,7 +164,9 @@ class FleetMachine(RuleBasedStateMachine):
 
     @invariant()
     def capacity_is_never_exceeded(self) -> None:
-        charge = {w: min(SIZES[self.function_of[w]], self.limits.memory_mib) for w in self.asked | self.running}
+        charge = {
+            w: min(SIZES[self.function_of[w]], self.limits.memory_mib) for w in self.asked | self.running
+        }
         assert sum(charge.values()) == self.fleet.used <= self.limits.budget
 
     @invariant()

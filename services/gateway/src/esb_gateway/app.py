@@ -40,6 +40,7 @@ GRACE_S = 8.0
 """Less than the ten seconds after which container engines kill."""
 
 HANDSHAKE_S = 10.0
+GOODBYE_S = 2.0
 BACKLOG = 1024
 Listening = Callable[[str, int], None]
 
@@ -129,6 +130,7 @@ class Gateway:
                 ssl=self._tls,
                 backlog=BACKLOG,
                 ssl_handshake_timeout=HANDSHAKE_S if self._tls else None,
+                ssl_shutdown_timeout=GOODBYE_S if self._tls else None,
             )
         except OSError as error:
             raise NotPossibleHere(

@@ -48,7 +48,7 @@ GetFunctionRecursionConfig GET /2024-08-31/functions/{}/recursion-config
 GetFunctionScalingConfig GET /2025-11-30/functions/{}/function-scaling-config
 GetFunctionUrlConfig GET /2021-10-31/functions/{}/url
 GetLayerVersion GET /2018-10-31/layers/{}/versions/{}
-GetLayerVersionByArn GET /2018-10-31/layers
+GetLayerVersionByArn GET /2018-10-31/layers?find=LayerVersion
 GetLayerVersionPolicy GET /2018-10-31/layers/{}/versions/{}/policy
 GetPolicy GET /2015-03-31/functions/{}/policy
 GetProvisionedConcurrencyConfig GET /2019-09-30/functions/{}/provisioned-concurrency
@@ -69,7 +69,7 @@ ListFunctions GET /2015-03-31/functions
 ListFunctionsByCodeSigningConfig GET /2020-04-22/code-signing-configs/{}/functions
 ListLayerVersions GET /2018-10-31/layers/{}/versions
 ListLayers GET /2018-10-31/layers
-ListProvisionedConcurrencyConfigs GET /2019-09-30/functions/{}/provisioned-concurrency
+ListProvisionedConcurrencyConfigs GET /2019-09-30/functions/{}/provisioned-concurrency?List=ALL
 ListTags GET /2017-03-31/tags/{}
 ListVersionsByFunction GET /2015-03-31/functions/{}/versions
 PauseDurableExecution POST /2025-12-01/durable-executions/{}/pause
@@ -105,24 +105,31 @@ UpdateFunctionUrlConfig PUT /2021-10-31/functions/{}/url
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation and the shape of its path."""
+    """An operation, the shape of its path, and the query parameter that tells it from another."""
 
     name: str
     method: str
     path: re.Pattern[str]
+    query: str
 
 
 def _operation(line: str) -> Operation:
-    name, method, path = line.split()
-    return Operation(name, method, re.compile(re.escape(path).replace(r"\{\}", "([^/]+)") + "/?"))
+    name, method, target = line.split()
+    path, _, query = target.partition("?")
+    return Operation(name, method, re.compile(re.escape(path).replace(r"\{\}", "([^/]+)") + "/?"), query)
 
 
-OPERATIONS = tuple(_operation(line) for line in _TABLE.split("\n") if line)
+OPERATIONS = tuple(
+    sorted((_operation(line) for line in _TABLE.split("\n") if line), key=lambda one: not one.query)
+)
 
 
-def find(method: str, path: str) -> tuple[str, tuple[str, ...]] | None:
+def find(method: str, path: str, query: str = "") -> tuple[str, tuple[str, ...]] | None:
     """The operation's name and the raw segments of its path; None where AWS has none."""
+    given = query.split("&")
     for operation in OPERATIONS:
-        if operation.method == method and (match := operation.path.fullmatch(path)):
+        if operation.method != method or (operation.query and operation.query not in given):
+            continue
+        if match := operation.path.fullmatch(path):
             return operation.name, match.groups()
     return None

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from esb_common import wire
 from esb_common.ids import Digest, FunctionName, RequestId, WorkerId
 
 from esb_gateway.core.function import Deployed, Function
-from esb_gateway.core.outcome import RanOutcome
+from esb_gateway.core.logtail import Tail
+from esb_gateway.core.outcome import Outcome, RanOutcome
+from esb_gateway.core.requests import CodeUpdate, ConfigurationUpdate, Creation
+
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs something in the background, its failure contained."""
 
 
 class State(Protocol):
@@ -135,3 +140,64 @@ class WorkerVoice(Protocol):
 
     def init_failed(self, worker: WorkerId, body: bytes) -> None:
         """The worker posted an init error."""
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One accepted invocation. ``answered`` is called once, with the outcome and the log's tail."""
+
+    request: RequestId
+    deployed: Deployed
+    payload: bytes
+    trace: str
+    answered: Callable[[Outcome, bytes], None]
+    client_context: str | None = None
+    tail: Tail | None = None
+
+
+class Calls(Protocol):
+    """Where the API brings invocations."""
+
+    def invoke(self, call: Call) -> None:
+        """Run ``call`` to its answer, whatever becomes of the client."""
+
+
+class Functions(Protocol):
+    """Where the API keeps functions. Raises what ``core/errors.py`` lists."""
+
+    def find(self, name: FunctionName) -> Deployed | None:
+        """The function called ``name``."""
+
+    def get(self, name: FunctionName) -> Deployed:
+        """The same; NotFound where there is none."""
+
+    def page(self, after: str, limit: int) -> Sequence[Function]:
+        """At most ``limit`` functions in the order of their names, those after ``after``."""
+
+    async def create(self, creation: Creation) -> Function:
+        """A new function. Conflict where its name is taken."""
+
+    async def update_code(self, name: FunctionName, update: CodeUpdate) -> Function:
+        """New code; with ``dry_run`` only what would come of it."""
+
+    async def update_configuration(self, name: FunctionName, update: ConfigurationUpdate) -> Function:
+        """New settings."""
+
+    async def delete(self, name: FunctionName) -> None:
+        """Forget the function; calls that were accepted still run."""
+
+    async def code_size(self, code: Digest) -> int | None:
+        """Bytes of a package; None where there is none."""
+
+    async def code_part(self, code: Digest, offset: int, length: int) -> bytes:
+        """A part of a package. FileNotFoundError where there is none."""
+
+
+class Logs(Protocol):
+    """Functions' logs, for reading."""
+
+    async def tail(self, function: FunctionName, lines: int) -> bytes:
+        """The last ``lines`` lines."""
+
+    def follow(self, function: FunctionName, follower: Callable[[bytes], None]) -> Callable[[], None]:
+        """Call ``follower`` with every further text until the returned callback is called."""

@@ -21,10 +21,8 @@ from esb_common.clock import Clock
 from esb_common.ids import Digest, FunctionName
 
 from esb_gateway.core.function import Function
+from esb_gateway.core.ports import Functions, Logs, Spawn
 from esb_gateway.doors.http import Exchange, Response, Route, json_response
-from esb_gateway.hands.dispatch import Spawn
-from esb_gateway.hands.library import Library
-from esb_gateway.hands.output import LogBook
 
 PREFIX = b"/_esb/"
 CODE_VALID_S = 600
@@ -48,9 +46,9 @@ class Pages:
 class AdminDoor:
     """Health, status, logs and packages."""
 
-    def __init__(self, pages: Pages, library: Library, logs: LogBook, clock: Clock, spawn: Spawn) -> None:
+    def __init__(self, pages: Pages, functions: Functions, logs: Logs, clock: Clock, spawn: Spawn) -> None:
         self._pages = pages
-        self._library = library
+        self._functions = functions
         self._logs = logs
         self._clock = clock
         self._spawn = spawn
@@ -107,7 +105,7 @@ class AdminDoor:
         follow = parameters.get("follow", "0")
         if follow not in ("0", "1"):
             return _refusal(400, "follow is 0 or 1")
-        if self._library.find(function) is None:
+        if self._functions.find(function) is None:
             return _refusal(404, f"no function {function}")
         send = self._follow if follow == "1" else self._tail
         return Route(lambda exchange: self._spawn(send(exchange, function, int(tail))))
@@ -142,14 +140,14 @@ class AdminDoor:
         return Route(lambda exchange: self._spawn(self._send_code(exchange, code)))
 
     async def _send_code(self, exchange: Exchange, code: Digest) -> None:
-        size = await self._library.code_size(code)
+        size = await self._functions.code_size(code)
         if size is None:
             exchange.answer(_refusal(404, "the package is gone"))
             return
         stream = exchange.stream(Response(200, (("Content-Type", "application/zip"),)))
         with contextlib.suppress(FileNotFoundError):
             for offset in range(0, size, PART):
-                stream.write(await self._library.code_part(code, offset, PART))
+                stream.write(await self._functions.code_part(code, offset, PART))
                 await stream.drained()
                 if not stream.open:
                     return

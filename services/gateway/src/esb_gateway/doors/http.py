@@ -209,6 +209,7 @@ class Connection(asyncio.Protocol):
         self._lengths = 0
         self._codings = 0
         self._hosts = 0
+        self._header_bytes = 0
         self._due = float("inf")
         self._timer: asyncio.TimerHandle | None = None
         self._reading = True
@@ -289,7 +290,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._incoming = Exchange(self)
-        self._lengths = self._codings = self._hosts = 0
+        self._lengths = self._codings = self._hosts = self._header_bytes = 0
 
     def on_url(self, part: bytes) -> None:
         assert self._incoming is not None
@@ -304,8 +305,9 @@ class Connection(asyncio.Protocol):
         headers = self._incoming.headers
         name = name.lower()
         headers.append((name, value))
-        if len(headers) > self._limits.headers:
-            raise _Refusal(431, "too many headers")
+        self._header_bytes += len(name) + len(value)
+        if len(headers) > self._limits.headers or self._header_bytes > self._limits.head_bytes:
+            raise _Refusal(431, "the headers are too many or too large")
         if name == b"content-length":
             self._lengths += 1
         elif name == b"host":
@@ -330,8 +332,6 @@ class Connection(asyncio.Protocol):
             raise _Refusal(400, "HTTP/1.0 has no transfer codings")
         exchange.method = self._parser.get_method()
         exchange.keep_alive = self._parser.should_keep_alive()
-        if len(exchange.target) + sum(len(n) + len(v) for n, v in exchange.headers) > self._limits.head_bytes:
-            raise _Refusal(431, "the headers are too large")
         exchange.route = self._router(exchange)
         if self._lengths or self._codings:
             self._expect_body(exchange)
@@ -578,7 +578,9 @@ class Registry:
         """Close idle connections, and the others after their present answer."""
         self.draining = True
         for connection in list(self._connections):
-            if connection.idle:
+            if connection.idle and not connection.unsent:
+                connection.abort()  # closing would wait for the client's goodbye in TLS
+            elif connection.idle:
                 connection.close()
 
     def abort(self) -> None:

@@ -29,9 +29,8 @@ from esb_gateway.core.function import LATEST, Deployed, Function, configuration
 from esb_gateway.core.logtail import Tail
 from esb_gateway.core.names import Place, resolve, violation
 from esb_gateway.core.outcome import Outcome, answer
+from esb_gateway.core.ports import Call, Calls, Functions, Spawn
 from esb_gateway.doors.http import Exchange, Response, Route, json_response
-from esb_gateway.hands.dispatch import Call, Dispatch, Spawn
-from esb_gateway.hands.library import Library
 
 MAX_CODE_REQUEST = 70_167_211
 """AWS's limit for a request that carries code: 50 MB in base64 and some."""
@@ -52,16 +51,16 @@ class LambdaApi:
 
     def __init__(
         self,
-        library: Library,
-        dispatch: Dispatch,
+        functions: Functions,
+        calls: Calls,
         place: Place,
         architecture: str,
         clock: Clock,
         spawn: Spawn,
         code_url: CodeUrl,
     ) -> None:
-        self._library = library
-        self._dispatch = dispatch
+        self._functions = functions
+        self._calls = calls
         self._place = place
         self._architecture = architecture
         self._clock = clock
@@ -85,7 +84,7 @@ class LambdaApi:
 
     def route(self, exchange: Exchange) -> Route | Response:
         """Where a request under no other path goes."""
-        path, _, _ = exchange.target.partition(b"?")
+        path, _, query = exchange.target.partition(b"?")
         if exchange.method == b"POST" and path.startswith(FUNCTIONS) and path.endswith(INVOCATIONS):
             return self._invoke
         try:
@@ -150,14 +149,14 @@ class LambdaApi:
         def answered(outcome: Outcome, log: bytes) -> None:
             exchange.answer(_invoke_response(outcome, request, trace, None if tail is None else log))
 
-        self._dispatch.invoke(Call(request, deployed, payload, trace, answered, context, tail))
+        self._calls.invoke(Call(request, deployed, payload, trace, answered, context, tail))
 
     def _invoked_function(self, exchange: Exchange) -> Deployed:
         path, _, query = exchange.target.partition(b"?")
         name = path[len(FUNCTIONS) : -len(INVOCATIONS)].decode("latin-1")
-        if not query and (found := self._library.find(FunctionName(name))) is not None:
+        if not query and (found := self._functions.find(FunctionName(name))) is not None:
             return found
-        return self._library.get(self._named(exchange, name))
+        return self._functions.get(self._named(exchange, name))
 
     # --- the other operations ------------------------------------------------------------
 
@@ -165,16 +164,16 @@ class LambdaApi:
         _query(exchange)
         creation = requests.creation(requests.body_members(exchange.body), self._architecture)
         exchange.body = b""
-        function = await self._library.create(creation)
+        function = await self._functions.create(creation)
         return ok(configuration(function), 201)
 
     async def _get_function(self, exchange: Exchange, segments: tuple[str, ...]) -> Response:
-        function = self._library.get(self._named(exchange, segments[0])).function
+        function = self._functions.get(self._named(exchange, segments[0])).function
         code = {"RepositoryType": "S3", "Location": self._code_url(exchange, function)}
         return ok({"Configuration": configuration(function), "Code": code})
 
     async def _get_configuration(self, exchange: Exchange, segments: tuple[str, ...]) -> Response:
-        return ok(configuration(self._library.get(self._named(exchange, segments[0])).function))
+        return ok(configuration(self._functions.get(self._named(exchange, segments[0])).function))
 
     async def _list_functions(self, exchange: Exchange, _: tuple[str, ...]) -> Response:
         query = _query(exchange, "Marker", "MaxItems", "FunctionVersion", "MasterRegion")
@@ -182,7 +181,7 @@ class LambdaApi:
             if name in query:
                 raise NotSupported(f"ListFunctions parameter {name}")
         limit = _max_items(query.get("MaxItems"))
-        page = self._library.page(_after(query.get("Marker")), limit + 1)
+        page = self._functions.page(_after(query.get("Marker")), limit + 1)
         shown: dict[str, Any] = {"Functions": [configuration(function) for function in page[:limit]]}
         if len(page) > limit:
             shown["NextMarker"] = base64.urlsafe_b64encode(page[limit - 1].name.encode()).decode()
@@ -192,16 +191,16 @@ class LambdaApi:
         name = self._named(exchange, segments[0])
         update = requests.code_update(requests.body_members(exchange.body), self._architecture)
         exchange.body = b""
-        return ok(configuration(await self._library.update_code(name, update)))
+        return ok(configuration(await self._functions.update_code(name, update)))
 
     async def _update_configuration(self, exchange: Exchange, segments: tuple[str, ...]) -> Response:
         name = self._named(exchange, segments[0])
         update = requests.configuration_update(requests.body_members(exchange.body))
-        return ok(configuration(await self._library.update_configuration(name, update)))
+        return ok(configuration(await self._functions.update_configuration(name, update)))
 
     async def _delete_function(self, exchange: Exchange, segments: tuple[str, ...]) -> Response:
         name = self._named(exchange, segments[0])
-        await self._library.delete(name)
+        await self._functions.delete(name)
         return Response(204, (("x-amzn-RequestId", new_request()), ("Content-Type", "application/json")))
 
     def _named(self, exchange: Exchange, text: str) -> FunctionName:

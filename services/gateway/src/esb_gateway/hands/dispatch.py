@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, assert_never
 
@@ -22,30 +22,13 @@ from esb_common.log import Log
 from esb_gateway.core import events as ev
 from esb_gateway.core import loglines
 from esb_gateway.core.fleet import Fleet
-from esb_gateway.core.function import LATEST, Deployed
-from esb_gateway.core.logtail import Tail
+from esb_gateway.core.function import LATEST
 from esb_gateway.core.outcome import NodeLost, Outcome, RanOutcome, Throttled
-from esb_gateway.core.ports import Descriptors, Handed, NodeLink, WorkerDoor, WorkerVoice
+from esb_gateway.core.ports import Call, Descriptors, Handed, NodeLink, Spawn, WorkerDoor, WorkerVoice
 from esb_gateway.core.worker import WorkerView
 from esb_gateway.hands.output import LogBook, WorkerOutput, stamp
 
-Spawn = Callable[[Coroutine[Any, Any, None]], None]
-"""Runs something in the background, its failure contained."""
-
 OpenDoor = Callable[[WorkerId, WorkerVoice], WorkerDoor]
-
-
-@dataclass(slots=True, eq=False)
-class Call:
-    """One accepted invocation. ``answered`` is called once, with the outcome and the log's tail."""
-
-    request: RequestId
-    deployed: Deployed
-    payload: bytes
-    trace: str
-    answered: Callable[[Outcome, bytes], None]
-    client_context: str | None = None
-    tail: Tail | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from esb_common.clock import Clock
 from esb_common.ids import Digest, FunctionName, digest_of
@@ -121,10 +121,6 @@ class Library:
     async def code_size(self, code: Digest) -> int | None:
         """Bytes of a package; None where there is none."""
         return await self._store.size(code)
-
-    def functions(self, after: str, limit: int) -> Sequence[Function]:
-        """A page of all functions by name."""
-        return self._state.page(after, limit)
 
     # --- inside --------------------------------------------------------------------------
 

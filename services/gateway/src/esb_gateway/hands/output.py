@@ -12,6 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from esb_common.clock import Clock
@@ -30,9 +31,14 @@ DRAIN_READS = 32
 Follower = Callable[[bytes], None]
 
 
+@lru_cache(maxsize=2)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+
+
 def stamp(wall: float) -> str:
     """An ISO time in UTC with milliseconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(wall)) + f".{int(wall % 1 * 1000):03d}Z"
+    return f"{_second(int(wall))}.{int(wall % 1 * 1000):03d}Z"
 
 
 class LogBook:
