@@ -186,7 +186,7 @@ def merge(layers: Sequence[Layer]) -> dict[str, Node]:
                 _remove(tree, change.path, keep_itself=change.opaque)
         for change in layer.changes:
             if change.linked:
-                tree[change.path] = _link(tree, layer, change)
+                _put(tree, change.path, _link(tree, layer, change))
             elif change.node is not None:
                 _put(tree, change.path, change.node)
     return tree
@@ -196,6 +196,10 @@ def _put(tree: dict[str, Node], path: str, node: Node) -> None:
     before = tree.get(path)
     if before and before.kind == "directory" and node.kind != "directory":
         _remove(tree, path, keep_itself=False)
+    parent = posixpath.dirname(path)
+    while parent and parent not in tree:  # a layer need not list the folders that it only passes through
+        tree[parent] = Node("directory", 0o755, 0, 0)
+        parent = posixpath.dirname(parent)
     tree[path] = node
 
 

@@ -74,9 +74,6 @@ class _Search:
 
     def find(self, path: str, name: str) -> str | None:
         """Where the loader finds ``name`` for the file at ``path``."""
-        one = self._elves[path]
-        if "/" in name:
-            return self._fits(elf.expand(name, path), one)
         return self._direct(path, name) or self._lent(path, name)
 
     def _system(self, one: elf.Elf) -> list[str]:
@@ -114,6 +111,8 @@ class _Search:
 
     def _direct(self, path: str, name: str) -> str | None:
         one = self._elves[path]
+        if "/" in name:
+            return self._fits(elf.expand(name, path), one)
         folders = [*one.own_folders(path), *self._system(one)]
         return next((real for folder in folders if (real := self._fits(f"{folder}/{name}", one))), None)
 
