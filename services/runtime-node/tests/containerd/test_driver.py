@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,7 +25,7 @@ import pytest
 from esb_common import ids
 from esb_common.function import FunctionBlob
 from esb_common.log import Log
-from esb_node.core.ports import Exit, WorkerPlan
+from esb_node.core.ports import Exit, StartRefused, WorkerPlan
 from esb_node.drivers.containerd.driver import READY_NETWORKS, ContainerdDriver
 from esb_node.drivers.containerd.network import Addresses
 from esb_node.drivers.containerd.programs import Programs
@@ -211,6 +212,21 @@ def test_an_exit_code_a_signal_and_a_full_memory_are_told_apart(
         async with started(driver, plan(folder, AWAIT_CALL)) as worker:
             worker.stop()
             assert await ended(worker) == Exit(None, signal.SIGKILL)
+
+    with_driver(folder, images, programs, act)
+
+
+def test_a_start_that_fails_says_why_and_leaves_nothing(
+    folder: Path, images: Path, programs: Programs
+) -> None:
+    async def act(driver: ContainerdDriver) -> None:
+        no_program = replace(plan(folder, ""), arguments=("/no/such/program",))
+        no_code = replace(plan(folder, ""), code=folder / "no-such-code")
+        for wanted, words in ((no_program, "/no/such/program"), (no_code, "no-such-code")):
+            with pytest.raises(StartRefused, match=words) as refused:
+                await driver.start(wanted)
+            assert refused.value.error == "StartFailed"
+            assert not [line for line in traces(folder / "c") if wanted.worker in line]
 
     with_driver(folder, images, programs, act)
 

@@ -64,6 +64,23 @@ def test_version_2_is_read_in_its_one_tree(tmp_path: Path) -> None:
     assert groups.counts_swap
 
 
+def test_in_a_container_version_2_passes_controllers_on_once_the_root_is_empty(tmp_path: Path) -> None:
+    groups = find_groups(BOX, version2(tmp_path))
+    put(tmp_path, cgroup__type="domain\n", cgroup__procs="7\n", cgroup__subtree_control="")
+    groups.make_room()
+    assert (tmp_path / "esb-node/cgroup.procs").read_text() == "7"
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory +pids"
+
+
+def test_the_machines_own_root_and_version_1_are_left_alone(tmp_path: Path) -> None:
+    for make in (version1, version2):
+        root = tmp_path / make.__name__
+        groups = find_groups(BOX, make(root))
+        before = sorted(root.rglob("*"))
+        groups.make_room()
+        assert sorted(root.rglob("*")) == before
+
+
 def test_swap_is_counted_in_version_1_where_the_kernel_says_so(tmp_path: Path) -> None:
     groups = find_groups(BOX, version1(tmp_path))
     assert not groups.counts_swap

@@ -9,8 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from esb_common.log import Log
 from esb_node.drivers.containerd.namespaces import make_namespace, remove_namespace
-from esb_node.drivers.containerd.network import Addresses, firewall_rules, plugin_configuration
+from esb_node.drivers.containerd.network import Addresses, Networks, firewall_rules, plugin_configuration
+from esb_node.drivers.containerd.programs import Programs
 
 ENGINE = ("198.18.0.0/24", "198.18.64.0/18")
 
@@ -97,6 +99,17 @@ async def _reach_from(pin: Path, port: int) -> None:
     thread = threading.Thread(target=reach)
     thread.start()
     await asyncio.to_thread(thread.join)
+
+
+def test_pins_of_another_life_are_forgotten_without_asking_a_plugin(tmp_path: Path) -> None:
+    nowhere = Programs(*[Path("/nowhere")] * 4)
+    networks = Networks(tmp_path, nowhere, Addresses(), 0, Log("test"))
+    (tmp_path / "netns").mkdir()
+    (tmp_path / "netns/n-1").touch()
+    (tmp_path / "cni/esb").mkdir(parents=True)
+    asyncio.run(networks.sweep())
+    assert not list((tmp_path / "netns").iterdir())
+    assert not (tmp_path / "cni").exists()
 
 
 @pytest.mark.root

@@ -79,6 +79,7 @@ class ContainerdDriver:
     async def open(self) -> None:
         async with AsyncExitStack() as undo:
             self._groups = _own_groups(self._folder)
+            self._groups.make_room()
             self._write_resolver()
             await self._supervisor.open()
             undo.push_async_callback(self._supervisor.close)
@@ -126,7 +127,7 @@ class ContainerdDriver:
         except EsbError as error:
             raise StartRefused("StartFailed", error.fact) from None
         self._workers.add(worker)
-        asyncio.create_task(worker.wait()).add_done_callback(lambda _: self._workers.discard(worker))
+        worker.once_gone(self._workers.discard)
         return worker
 
     async def _start_task(self, plan: WorkerPlan, undo: AsyncExitStack) -> Task:

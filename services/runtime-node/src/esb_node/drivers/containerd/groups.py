@@ -33,6 +33,23 @@ class Groups:
     memory: Path
     unified: bool
 
+    def make_room(self) -> None:
+        """Let this node's container pass controllers on to workers, in version 2.
+
+        There a group has either processes or children with controllers. A container's root group has the
+        node's own processes, so these move into a group beside the workers'. The machine's root is exempt
+        (it is the one without a type), and so is version 1.
+        """
+        root = self.memory.parent.parent
+        if not self.unified or not (root / "cgroup.type").exists():
+            return
+        own = root / "esb-node"
+        own.mkdir(exist_ok=True)
+        for process in (root / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                (own / "cgroup.procs").write_text(process)
+        (root / "cgroup.subtree_control").write_text("+cpu +memory +pids")
+
     def path(self, name: str) -> str:
         """What a specification says: the group of ``name`` as a path from a hierarchy's root."""
         return f"/esb/{self.box}/{name}"

@@ -34,6 +34,11 @@ async def make_namespace(pin: Path) -> socket.socket:
     return await _in_own_thread(lambda: _make(pin))
 
 
+def is_pinned(pin: Path) -> bool:
+    """Whether a namespace is mounted at ``pin``: not after a reboot, nor in a new container of the node."""
+    return os.path.ismount(pin)
+
+
 def remove_namespace(pin: Path) -> None:
     """Take away the pin. The namespace ends with its last socket and process."""
     with contextlib.suppress(OSError):  # not mounted: a reboot has taken it, the file has stayed

@@ -26,7 +26,7 @@ from typing import Any
 from esb_common.errors import Broken
 from esb_common.log import Log
 
-from esb_node.drivers.containerd.namespaces import make_namespace, remove_bridge, remove_namespace
+from esb_node.drivers.containerd.namespaces import is_pinned, make_namespace, remove_bridge, remove_namespace
 from esb_node.drivers.containerd.programs import Programs
 from esb_node.hands.run import run
 
@@ -135,7 +135,10 @@ class Networks:
     async def sweep(self) -> None:
         """Take apart every namespace that has a pin, and forget all addresses."""
         for pin in sorted(self._pins.glob("*")):
-            await self._take_apart(pin.name, pin)
+            if is_pinned(pin):
+                await self._take_apart(pin.name, pin)
+            else:
+                remove_namespace(pin)
         shutil.rmtree(self._state, ignore_errors=True)
 
     async def _keep_full(self) -> None:

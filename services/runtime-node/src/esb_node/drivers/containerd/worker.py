@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -81,6 +82,10 @@ class ContainerdWorker:
 
     async def wait(self) -> Exit:
         return await asyncio.shield(self._end)
+
+    def once_gone(self, act: Callable[[ContainerdWorker], None]) -> None:
+        """Call ``act`` with this worker when nothing of it is left."""
+        self._end.add_done_callback(lambda _: act(self))
 
     def close_descriptors(self) -> None:
         """Close what the caller would own: for a worker that no caller ever got."""
