@@ -58,6 +58,10 @@ def test_it_runs_in_its_own_prefix(life: dict[str, Any]) -> None:
     assert set(status["packages"]) == set(packages.PACKAGES)
 
 
+def test_two_starts_at_once_start_one_engine(life: dict[str, Any]) -> None:
+    assert life["starts"] == 1
+
+
 def test_containers_see_the_hosts_folders_and_answer_on_published_ports(life: dict[str, Any]) -> None:
     assert life["served"] == "from the host; nested mounts work"
 

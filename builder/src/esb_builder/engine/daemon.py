@@ -55,7 +55,7 @@ def running(place: Place) -> processes.Identity | None:
 
 def answers(place: Place) -> bool:
     """Whether our dockerd lives and answers its socket."""
-    return running(place) is not None and _answers(engine_of(place))
+    return place.socket.exists() and running(place) is not None and _answers(engine_of(place))
 
 
 def start(place: Place, voice: Voice) -> Engine:

@@ -82,14 +82,15 @@ def _build(engine: Engine, machine: str) -> None:
         (place / "given/probe").chmod(0o755)
         (place / "Dockerfile").write_text(_DOCKERFILE)
         (place / "secret").write_bytes(os.urandom(8))  # a fresh secret and context: nothing is cached
+        tag = f"{_TAG}:{place.name}"  # another run may ask at the same time
         secret, given = f"id=probe,src={place}/secret", f"given={place}/given"
         # fmt: off
-        engine.docker("buildx", "build", "--load", "--no-cache", "--provenance=false", "--tag", _TAG,
+        engine.docker("buildx", "build", "--load", "--no-cache", "--provenance=false", "--tag", tag,
                       "--secret", secret, "--build-context", given,
                       "--file", place / "Dockerfile", place / "empty")
         # fmt: on
-        engine.docker("save", "--output", place / "saved.tar", _TAG)
-        engine.docker("image", "rm", _TAG)
+        engine.docker("save", "--output", place / "saved.tar", tag)
+        engine.docker("image", "rm", tag)
         _refuse_old_archive((place / "saved.tar").read_bytes())
 
 
