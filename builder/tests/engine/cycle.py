@@ -29,7 +29,9 @@ class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = pathlib.Path("/given/page").read_bytes()
         self.send_response(200); self.end_headers(); self.wfile.write(body)
-http.server.HTTPServer(("", 80), Page).serve_forever()
+server = http.server.HTTPServer(("", 80), Page)
+pathlib.Path("/given/ready").write_text("listening")
+server.serve_forever()
 """
 """Runs on the host's own Python, shown read-only to a container from an image that holds nothing."""
 
@@ -72,13 +74,15 @@ def empty_image(found: engine.Engine, folder: Path) -> None:
 def serve(found: engine.Engine, place: engine.Place) -> str:
     """A container with a folder of the host, the host's Python and a published port: what it answers."""
     given = place.root / "given"
-    given.mkdir(exist_ok=True)
+    given.mkdir()
     (given / "page").write_text("from the host")
+    os.mkfifo(given / "ready")
     system = [f"{top}:{top}:ro" for top in ("/usr", "/lib", "/lib64", "/bin") if Path(top).exists()]
     volumes = [word for volume in (*system, f"{given}:/given") for word in ("--volume", volume)]
     # fmt: off
     found.docker("run", "--detach", "--name", "server", "--publish", "127.0.0.1:18980:80", *volumes,
                  "esb-cycle", "/usr/bin/python3", "-c", SERVER)
+    (given / "ready").read_text()
     nested = ("mkdir /volume/a /volume/b && mount --bind /volume/a /volume/b && "
               "mount -t tmpfs inner /volume/a && touch /volume/a/x && echo nested mounts work")
     said = found.docker("run", "--rm", "--privileged", "--volume", "state:/volume", *volumes,
@@ -88,16 +92,10 @@ def serve(found: engine.Engine, place: engine.Place) -> str:
 
 
 def page() -> str:
-    """The published port's answer; the proxy listens before the server does, so ask a few times."""
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        try:
-            with urllib.request.urlopen("http://127.0.0.1:18980/", timeout=5) as answer:
-                body: bytes = answer.read()
-                return body.decode()
-        except OSError:
-            time.sleep(0.02)
-    return "no answer"
+    """The published port's answer."""
+    with urllib.request.urlopen("http://127.0.0.1:18980/", timeout=10) as answer:
+        body: bytes = answer.read()
+        return body.decode()
 
 
 def compose(found: engine.Engine, place: engine.Place) -> str:
@@ -122,8 +120,10 @@ def life(place: engine.Place) -> dict[str, Any]:
     voice = Recorded()
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
     seen: dict[str, Any] = {"before": traces(place)}
+    began = time.monotonic()
     with ThreadPoolExecutor() as two:
         found, _ = two.map(lambda _: engine.ensure(place, voice), range(2))
+    seen["start_s"] = time.monotonic() - began
     seen["starts"] = voice.said.count("start the container engine")
     seen["status"] = asdict(engine.status(place))
     empty_image(found, place.root / "image")

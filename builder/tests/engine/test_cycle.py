@@ -81,6 +81,7 @@ def test_its_mounts_never_show_on_the_host(life: dict[str, Any]) -> None:
 
 def test_a_crashed_engine_comes_up_with_its_images(life: dict[str, Any]) -> None:
     assert len(life["images after a crash"]) == 1
+    assert life["recovery_s"] < 3 * life["start_s"], "containerd waits for shims that are gone"
 
 
 def test_a_killed_engine_is_cleaned_up_and_its_data_stays(life: dict[str, Any]) -> None:

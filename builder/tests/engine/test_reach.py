@@ -58,6 +58,27 @@ def test_our_own_socket_in_docker_host_is_not_a_foreign_engine(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(
+    ("environ", "another"),
+    [
+        ({}, False),
+        ({"DOCKER_HOST": "tcp://far"}, True),
+        ({"DOCKER_CONTEXT": "factory"}, True),
+        ({"DOCKER_HOST": ""}, False),
+    ],
+)
+def test_what_the_environment_names_goes_before_ours(
+    tmp_path: Path, environ: dict[str, str], another: bool
+) -> None:
+    assert reach.names_another(place(tmp_path, "exit 1", **environ)) is another
+
+
+def test_our_own_socket_names_nothing_else(tmp_path: Path) -> None:
+    assert not reach.names_another(
+        place(tmp_path, "exit 1", DOCKER_HOST=f"unix://{tmp_path}/root/docker.sock")
+    )
+
+
 def test_without_a_client_a_named_engine_is_an_error(tmp_path: Path) -> None:
     empty = Place(tmp_path / "root", tmp_path / "home", {"PATH": str(tmp_path), "DOCKER_HOST": "tcp://far"})
     with pytest.raises(NotPossibleHere, match="no docker client"):

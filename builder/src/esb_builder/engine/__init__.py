@@ -43,10 +43,7 @@ class Status:
 
 def ensure(place: Place, voice: Voice) -> Engine:
     """An engine that can build and run ESB's images. NotPossibleHere names every way on."""
-    if daemon.answers(place):
-        engine = daemon.engine_of(place)
-    else:
-        engine = reach.reachable(place) or _bring(place, voice)
+    engine = _running(place) or _bring(place, voice)
     features.check(engine, place.home / "cache" / "engines")
     return engine
 
@@ -54,7 +51,7 @@ def ensure(place: Place, voice: Voice) -> Engine:
 def status(place: Place) -> Status:
     """Look, without starting anything."""
     who = daemon.running(place)
-    engine = daemon.engine_of(place) if daemon.answers(place) else reach.reachable(place)
+    engine = _running(place)
     version = engine.docker("version", "--format", "{{.Server.Version}}").stdout.strip() if engine else None
     return Status(
         state="none" if engine is None else "ours" if engine.ours else "foreign",
@@ -72,6 +69,13 @@ def stop(place: Place, voice: Voice, *, purge: bool = False) -> bool:
     Images, volumes and the build cache stay unless ``purge``.
     """
     return daemon.stop(place, voice, purge=purge)
+
+
+def _running(place: Place) -> Engine | None:
+    """The engine that a person named; else ours; else whatever the person's client reaches."""
+    if not reach.names_another(place) and daemon.answers(place):
+        return daemon.engine_of(place)
+    return reach.reachable(place)
 
 
 def _bring(place: Place, voice: Voice) -> Engine:

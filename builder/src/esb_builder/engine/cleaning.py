@@ -6,10 +6,12 @@ and counts for one boot; it survives a killed engine, so a later stop cleans up 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import socket
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -71,8 +73,13 @@ def put_back(place: Place, environ: dict[str, str]) -> None:
     _record(place).unlink()
 
 
-def remove_bridges(environ: dict[str, str]) -> None:
-    """Drop bridges of a killed engine, which would keep an old address."""
+def forget_last_run(place: Place, environ: dict[str, str]) -> None:
+    """After a crash, start as after a boot: no run-time state, no bridge with an old address.
+
+    containerd would otherwise wait ten seconds for each shim that is gone.
+    """
+    _unmount_below(place.root, environ)
+    shutil.rmtree(place.run_time, ignore_errors=True)
     for bridge in _bridges(environ):
         run.run(("ip", "link", "delete", bridge), environ=environ)
 
@@ -128,13 +135,23 @@ def _remove_folders(before: traces.Before) -> None:
 
 
 def _remove_dead_sockets(folder: Path) -> None:
-    """Shims that were killed leave their sockets; one that refuses has no owner any more."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink(missing_ok=True)
+    """Shims that were killed leave their sockets; one that refuses has no owner any more.
+
+    Asked twice: another engine's shim refuses for an instant between binding and listening.
+    """
+    refusing = [path for path in (folder.iterdir() if folder.is_dir() else ()) if _refuses(path)]
+    time.sleep(0.05 if refusing else 0)
+    for path in filter(_refuses, refusing):
+        path.unlink(missing_ok=True)
+
+
+def _refuses(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            return error.errno == errno.ECONNREFUSED
+    return False
 
 
 def _remove_cgroups(name: str) -> None:

@@ -103,7 +103,7 @@ def _start(place: Place, voice: Voice) -> None:
     packages.install(place.prefix, environ, voice)
     _lay_out(place)
     cleaning.write_down(place, environ)
-    cleaning.remove_bridges(environ)
+    cleaning.forget_last_run(place, environ)
     with voice.step("start the container engine"):
         _launch(place, environ)
 
@@ -179,7 +179,7 @@ def _configuration(place: Place) -> dict[str, object]:
     """https://docs.docker.com/reference/cli/dockerd/#daemon-configuration-file"""
     return {
         "data-root": str(place.data),
-        "exec-root": str(place.root / "exec"),
+        "exec-root": str(place.run_time),
         "pidfile": str(place.root / "docker.pid"),
         "bip": BRIDGE,
         "default-address-pools": [{"base": POOL, "size": 24}],

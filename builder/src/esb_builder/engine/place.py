@@ -63,6 +63,11 @@ class Place:
         return self.root / "docker.sock"
 
     @property
+    def run_time(self) -> Path:
+        """Sockets and bundles of one run of the engine."""
+        return self.root / "exec"
+
+    @property
     def client_config(self) -> Path:
         """Our client's configuration: the buildx and compose plugins, no credentials."""
         return self.root / "cli"

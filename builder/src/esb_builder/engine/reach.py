@@ -26,6 +26,12 @@ _CLIENT = (
 _ANSWER_S = 20.0
 
 
+def names_another(place: Place) -> bool:
+    """Whether the environment names an engine that is not ours."""
+    host = place.environ.get("DOCKER_HOST")
+    return bool(host or place.environ.get("DOCKER_CONTEXT")) and host != f"unix://{place.socket}"
+
+
 def reachable(place: Place) -> Engine | None:
     """The engine that the person's own client reaches, or None where there is none.
 
