@@ -14,7 +14,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from esb_common.errors import NotPossibleHere
@@ -50,7 +50,8 @@ chmod 0644 etc/hostname etc/resolv.conf etc/machine-id
 """
 """A hook of mmdebstrap, run on the finished root before it is packed."""
 
-_TARGET = re.compile(r"(?P<release>[a-z]+)(?P<suite>|-updates|-security)/?(?:updates)?")
+_RELEASES = "bookworm|trixie|forky|oldstable|stable|testing"
+_TARGET = re.compile(rf"(?:{_RELEASES})(?P<suite>|-updates|-security)")
 _FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"
 _ORIGINS = ("Debian", "$(ORIGIN)")
 """The second is what apt prints of an archive whose index it has not fetched yet."""
@@ -66,7 +67,7 @@ class Apt:
     """
 
     sources: tuple[str, ...]
-    settings: str
+    settings: str = field(repr=False)
 
     @property
     def sources_text(self) -> str:
@@ -108,7 +109,7 @@ def debian(layouts: Layouts, apt: Apt, environ: Mapping[str, str], voice: Voice)
     def make(folder: Path) -> None:
         with tempfile.TemporaryDirectory(dir=layouts.folder) as scratch, voice.step("bootstrap Debian 12"):
             root = Path(scratch, "root.tar")
-            _bootstrap(root, apt, Path(scratch), environ)
+            bootstrap(root, apt, Path(scratch), environ)
             oci.write_image(
                 folder, [root], {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
             )
@@ -122,7 +123,10 @@ def key() -> str:
     return hashlib.sha256(json.dumps(decided).encode()).hexdigest()
 
 
-def _bootstrap(root: Path, apt: Apt, scratch: Path, environ: Mapping[str, str]) -> None:
+def bootstrap(
+    root: Path, apt: Apt, scratch: Path, environ: Mapping[str, str], instant: int = oci.INSTANT
+) -> None:
+    """Write the base's root as the tar ``root``. No file in it is younger than ``instant`` (seconds)."""
     settings = scratch / "apt.conf"
     settings.write_text(apt.settings)
     hook = scratch / "tidy.sh"
@@ -142,4 +146,4 @@ def _bootstrap(root: Path, apt: Apt, scratch: Path, environ: Mapping[str, str]) 
         str(root),
         *apt.sources,
     ]
-    run.run(arguments, environ=run.clean(environ, SOURCE_DATE_EPOCH=str(oci.INSTANT)))
+    run.run(arguments, environ=run.clean(environ, SOURCE_DATE_EPOCH=str(instant)))

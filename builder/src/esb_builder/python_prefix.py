@@ -98,13 +98,20 @@ def python(layouts: Layouts, prefix: Prefix, environ: Mapping[str, str], voice: 
             tempfile.TemporaryDirectory(dir=layouts.folder) as scratch,
             voice.step(f"pack CPython {VERSION}"),
         ):
-            root, layer = Path(scratch, "root"), Path(scratch, "layer.tar")
-            gather(prefix.folder, root, environ)
-            with layer.open("wb") as out:
-                oci.write_layer(out, [*_parents(), *oci.entries_below(root, PLACE)])
+            layer = Path(scratch, "layer.tar")
+            pack(prefix, layer, environ)
             oci.write_image(folder, [layer])
 
     return layouts.get("python", key(prefix), make)
+
+
+def pack(prefix: Prefix, layer: Path, environ: Mapping[str, str]) -> None:
+    """Write the prefix as a tar of ``/usr/local``; the same prefix gives the same bytes."""
+    with tempfile.TemporaryDirectory(dir=layer.parent) as scratch:
+        root = Path(scratch, "root")
+        gather(prefix.folder, root, environ)
+        with layer.open("wb") as out:
+            oci.write_layer(out, [*_parents(), *oci.entries_below(root, PLACE)])
 
 
 def key(prefix: Prefix) -> str:

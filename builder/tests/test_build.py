@@ -1,0 +1,254 @@
+"""Building on a stand-in engine: what runs, what is kept, and what a failure says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from authorities import NOW
+from esb_builder import build, dockerfile, oci, plan, run
+from esb_builder.build import Workshop
+from esb_builder.ca import issue
+from esb_builder.voice import Recorded
+from esb_common.errors import BadInput, Broken
+
+ROOT = Path(__file__).parents[2]
+
+DOCKER = """
+import hashlib, json, os, pathlib, sys
+words = sys.argv[1:]
+place = pathlib.Path(os.environ["ENGINE"])
+asked = place / "asked"
+def options(name):
+    return [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
+if words[:2] == ["buildx", "build"]:
+    told = place / "fails"
+    if told.exists():
+        sys.exit(told.read_text())
+    name = options("output")[0].partition("name=")[2].partition(",")[0]
+    parent = place / (os.environ["PARENT_OF_" + name.partition(":")[0].replace("-", "_")] + ":latest")
+    below = json.loads(parent.read_text())["layers"] if parent.name != ":latest" else []
+    own = hashlib.sha256("".join(options("build-arg")).encode() + (place / "seed").read_bytes()).hexdigest()
+    image = {"id": "sha256:" + own, "layers": [*below, "sha256:" + own]}
+    (place / name).write_text(json.dumps(image))
+    metadata = {"containerimage.config.digest": image["id"]}
+    pathlib.Path(options("metadata-file")[0]).write_text(json.dumps(metadata))
+    with asked.open("a") as out:
+        out.write(json.dumps(words) + "\\n")
+elif words[:2] == ["image", "inspect"]:
+    for name in words[3:]:
+        if (place / name).exists():
+            image = json.loads((place / name).read_text())
+            print(json.dumps([name]), image["id"], json.dumps(image["layers"]), sep="\\t")
+elif words[0] == "save":
+    (place / "saved").write_text("once more")
+    pathlib.Path(words[2]).write_bytes((place / "archive.tar").read_bytes())
+"""
+
+
+@dataclass
+class Engine:
+    """A stand-in that keeps images as files; ``asked`` are the builds that ran."""
+
+    place: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def docker(self, *args: str | Path, check: bool = True) -> run.Completed:
+        return run.run(("docker", *args), environ=self.environ, check=check)
+
+    @property
+    def asked(self) -> list[list[str]]:
+        path = self.place / "asked"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @property
+    def built(self) -> list[str]:
+        outputs = [word for words in self.asked for word in words if word.startswith("--output=")]
+        return [word.partition("name=esb-")[2].partition(":")[0] for word in outputs]
+
+    def forget(self) -> None:
+        (self.place / "asked").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    place = tmp_path / "engine"
+    place.mkdir()
+    (place / "seed").write_text("1")
+    program = place / "docker"
+    program.write_text(f"#!{sys.executable}\n{DOCKER}")
+    program.chmod(0o755)
+    parents = {
+        f"PARENT_OF_{name.replace('-', '_')}": image.parent or "" for name, image in plan.FAMILY.items()
+    }
+    return Engine(place, {"PATH": f"{place}:{os.environ['PATH']}", "ENGINE": str(place), **parents})
+
+
+@pytest.fixture
+def shop(engine: Engine, tmp_path: Path) -> Workshop:
+    """A workshop on a copy of the checkout, with a root CA, taking its bases from public images."""
+    checkout = tmp_path / "checkout"
+    for image in plan.FAMILY.values():
+        text = (ROOT / image.dockerfile).read_text()
+        copy(checkout, image.dockerfile)
+        for source in plan.files(ROOT, dockerfile.parse(text).sources):
+            copy(checkout, source)
+    certs = tmp_path / "home/certs"
+    certs.mkdir(parents=True)
+    key = issue.new_key()
+    (certs / "rootCA.crt").write_bytes(issue.pem(issue.root(key, "factory", NOW)))
+    environ = {
+        "ESB_HOME": str(tmp_path / "home"),
+        "HOME": str(tmp_path),
+        "HTTPS_PROXY": "http://u:secret@p:1",
+    }
+    return Workshop.from_environ(checkout, engine, environ, Recorded(), "registry")
+
+
+def copy(checkout: Path, path: str) -> None:
+    (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+    (checkout / path).write_bytes((ROOT / path).read_bytes())
+
+
+def said(shop: Workshop) -> list[str]:
+    assert isinstance(shop.voice, Recorded)
+    return shop.voice.said
+
+
+def test_the_first_build_makes_everything_and_the_second_nothing(shop: Workshop, engine: Engine) -> None:
+    first = build.build(shop, ["gateway", "runtime-node"])
+    assert engine.built == ["os-base", "python-base", "gateway", "runtime-node"]
+    assert all(one.why == "first build" for one in first)
+    engine.forget()
+    second = build.build(shop, ["gateway", "runtime-node"])
+    assert engine.built == []
+    assert [(one.name, one.id) for one in second] == [(one.name, one.id) for one in first]
+    assert not any(one.why for one in second)
+
+
+def test_a_changed_file_builds_what_takes_it_and_says_so(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["gateway", "runtime-node"])
+    engine.forget()
+    (shop.root / "services/gateway/entrypoint.sh").write_text("#!/bin/sh\n")
+    build.build(shop, ["gateway", "runtime-node"])
+    assert engine.built == ["gateway"]
+    assert said(shop)[-1] == "build esb-gateway (services/gateway/entrypoint.sh changed)"
+
+
+def test_a_new_root_ca_builds_the_whole_family(shop: Workshop, engine: Engine) -> None:
+    """S17."""
+    build.build(shop, ["gateway"])
+    engine.forget()
+    shop.root_ca.write_bytes(issue.pem(issue.root(issue.new_key(), "factory", NOW)))
+    build.build(shop, ["gateway"])
+    assert engine.built == ["os-base", "python-base", "gateway"]
+
+
+def test_an_image_that_the_engine_lost_is_built_again(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["gateway"])
+    engine.forget()
+    (engine.place / "esb-gateway:latest").unlink()
+    assert build.build(shop, ["gateway"])[-1].why == "the engine does not have it"
+    assert engine.built == ["gateway"]
+
+
+def test_a_base_that_became_another_image_moves_what_stands_on_it(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["gateway"])
+    engine.forget()
+    (engine.place / "seed").write_text("2")
+    (engine.place / "esb-python-base:latest").unlink()
+    whys = [one.why for one in build.build(shop, ["gateway"])]
+    assert whys == ["", "the engine does not have it", "esb-python-base is another image now"]
+
+
+def test_a_child_on_an_unexpected_parent_is_refused(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["esb-python-base"])
+    engine.environ["PARENT_OF_esb_gateway"] = "esb-os-base"
+    with pytest.raises(Broken, match="esb-gateway does not stand on the esb-python-base"):
+        build.build(shop, ["gateway"])
+    assert "esb-gateway" not in build.kept(shop)
+
+
+def test_secrets_are_files_and_a_proxy_is_passed_by_name(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["os-base"])
+    (words,) = engine.asked
+    assert f"--secret=id=esb_root_ca,src={shop.root_ca}" in words
+    assert "--build-arg=HTTPS_PROXY" in words
+    assert "--provenance=false" in words
+    assert not [word for word in words if "secret@" in word]
+
+
+def test_only_the_first_image_carries_the_label_of_the_root_ca(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["python-base"])
+    labels = [[word for word in words if word.startswith("--label=")] for words in engine.asked]
+    assert [len(one) for one in labels] == [1, 0]
+
+
+def test_a_failed_step_says_what_it_said_itself(shop: Workshop, engine: Engine) -> None:
+    (engine.place / "fails").write_text(
+        "#5 [root-ca 1/1] RUN sh\n------\n > [root-ca 1/1] RUN sh:\n"
+        "0.214 esb_root_ca: the file is empty\n------\nDockerfile:9\nERROR: failed to solve: exit code: 1"
+    )
+    with pytest.raises(Broken) as caught:
+        build.build(shop, ["os-base"])
+    assert caught.value.fact == "esb-os-base was not built"
+    assert caught.value.hint == "esb_root_ca: the file is empty"
+
+
+def test_another_failure_keeps_the_command_to_paste(shop: Workshop, engine: Engine) -> None:
+    (engine.place / "fails").write_text("ERROR: no builder")
+    with pytest.raises(Broken, match=r"docker buildx build .*\n.*ERROR: no builder"):
+        build.build(shop, ["os-base"])
+
+
+def test_without_a_root_ca_nothing_starts(shop: Workshop, engine: Engine) -> None:
+    shop.root_ca.unlink()
+    with pytest.raises(BadInput, match="esb ca init"):
+        build.build(shop)
+    assert engine.asked == []
+
+
+def test_a_certificate_that_is_no_authority_is_refused_before_anything_starts(
+    shop: Workshop, engine: Engine
+) -> None:
+    shop.root_ca.write_text("not a certificate")
+    with pytest.raises(BadInput, match="not a PEM certificate"):
+        build.build(shop)
+    assert engine.asked == []
+
+
+def test_the_function_image_is_saved_for_the_node(shop: Workshop, engine: Engine) -> None:
+    (engine.place / "layer.tar").write_bytes(bytes(10240))
+    oci.write_image(engine.place / "layout", [engine.place / "layer.tar"], {}, "esb-lambda-python:latest")
+    oci.write_archive(engine.place / "archive.tar", engine.place / "layout")
+    build.build(shop, ["lambda-python"])
+    assert shop.archive.read_bytes() == (engine.place / "archive.tar").read_bytes()
+    assert shop.archive.name == "esb-lambda-python.tar"
+    assert [path.name for path in shop.archive.parent.iterdir()] == ["esb-lambda-python.tar"]
+
+
+def test_images_of_an_earlier_build_are_known_while_the_engine_has_them(
+    shop: Workshop, engine: Engine
+) -> None:
+    built = {one.name: one.id for one in build.build(shop, ["gateway"])}
+    assert build.kept(shop) == built
+    (engine.place / "esb-gateway:latest").unlink()
+    assert build.kept(shop).keys() == {"esb-os-base", "esb-python-base"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "owner", "expected"),
+    [
+        ({}, (1000, 1001), (1000, 1001)),
+        ({}, (0, 0), (10001, 10001)),
+        ({"ESB_UID": "5", "ESB_GID": "6"}, (0, 0), (5, 6)),
+    ],
+)
+def test_the_gateway_is_built_for_who_builds_and_never_for_root(
+    environ: dict[str, str], owner: tuple[int, int], expected: tuple[int, int]
+) -> None:
+    assert build.gateway_user(environ, *owner) == expected
