@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-import io
 import ipaddress
 import json
 import ssl
 import threading
 import urllib.request
-import zipfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from esb_common.log import Log
 from esb_gateway.app import Gateway
 from esb_gateway.hands.tls import server_context
 from esb_gateway.settings import Settings
-from esb_gateway.testing import Behaviour, MemoryNode, Runtime, RuntimeEnded, echo
+from esb_gateway.testing import Behaviour, MemoryNode, Runtime, RuntimeEnded, echo, package
 
 ROLE = "arn:aws:iam::000000000000:role/any"
 PATIENCE_S = 20.0
@@ -61,15 +59,6 @@ def write_certificates(folder: Path) -> Path:
     form = serialization.PrivateFormat.PKCS8
     (folder / "gateway.key").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
     return folder
-
-
-def package(files: Mapping[str, str] | None = None) -> bytes:
-    """A zip of ``files``."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, text in (files or {"app.py": "def handler(event, context): return event\n"}).items():
-            archive.writestr(zipfile.ZipInfo(name), text)
-    return content.getvalue()
 
 
 class Box:

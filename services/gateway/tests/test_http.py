@@ -348,8 +348,9 @@ def test_a_client_that_goes_is_noticed_and_answering_it_is_harmless() -> None:
         held = await site.held.get()
         writer.transport.abort()
         await site.lost.wait()
-        assert not held.connected
         held.answer(Response(200, (), b"nobody"))
+        await site.registry.empty()
+        assert not held.connected
 
     run(body)
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import socket
 import ssl
-import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+
+from esb_gateway.testing import package
 
 
 def code_of(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int, str]:
@@ -133,12 +133,10 @@ def test_new_code_runs_at_once_and_changes_the_revision(box: Any) -> None:
     made = box.create()
     client = box.client()
     invoke(client, 1)
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("app.py", "new = 1\n")
-    dry = client.update_function_code(FunctionName="f", ZipFile=content.getvalue(), DryRun=True)
+    content = package({"app.py": "new = 1\n"})
+    dry = client.update_function_code(FunctionName="f", ZipFile=content, DryRun=True)
     assert client.get_function_configuration(FunctionName="f")["CodeSha256"] == made["CodeSha256"]
-    updated = client.update_function_code(FunctionName="f", ZipFile=content.getvalue())
+    updated = client.update_function_code(FunctionName="f", ZipFile=content)
     assert dry["CodeSha256"] == updated["CodeSha256"] != made["CodeSha256"]
     assert updated["RevisionId"] != made["RevisionId"]
     assert invoke(client, 2)[0] == 2

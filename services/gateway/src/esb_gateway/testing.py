@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import socket
+import zipfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +41,15 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def package(files: Mapping[str, str] | None = None) -> bytes:
+    """A zip of ``files``, or of a handler that returns its event."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in (files or {"app.py": "def handler(event, context): return event\n"}).items():
+            archive.writestr(zipfile.ZipInfo(name), text)
+    return content.getvalue()
 
 
 class RuntimeEnded(Exception):

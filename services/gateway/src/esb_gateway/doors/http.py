@@ -37,6 +37,8 @@ JOIN_BELOW = 64 * 1024
 DISCARD_MOST = 256 * 1024 * 1024
 """Bytes of a refused body that are read before the connection is simply closed."""
 
+LINGER_S = 2.0
+LINGER_BYTES = 16 * 1024 * 1024
 STREAM_MOST = 1024 * 1024
 """Bytes a slow reader of a stream may fall behind before it is cut off."""
 
@@ -215,6 +217,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._drained: asyncio.Event | None = None
         self._broken = False
+        self._discarded = 0
         self.closed = False
         self.on_lost: Callable[[], None] | None = None
 
@@ -233,6 +236,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._broken:
+            self._discarded += len(data)
+            if self._discarded > LINGER_BYTES:
+                self.abort()
             return
         if self._incoming is None and self._current is None:
             self._allow(self._limits.head_s)
@@ -256,10 +262,12 @@ class Connection(asyncio.Protocol):
                 self._head_bytes = 0
 
     def eof_received(self) -> bool:
-        """A half-closed client still gets the answers that it asked for."""
+        """Tell who wants to know. A client that only half-closed still gets its answer."""
         if self._current is None or self._registry.close_on_eof:
             return False
         self._keep_alive = False
+        self._queue.clear()
+        self._lost()
         return True
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -271,6 +279,9 @@ class Connection(asyncio.Protocol):
         self._registry.leave(self)
         if self._drained is not None:
             self._drained.set()
+        self._lost()
+
+    def _lost(self) -> None:
         callback, self.on_lost = self.on_lost, None
         if callback is not None:
             callback()
@@ -450,11 +461,17 @@ class Connection(asyncio.Protocol):
             response = json_response(status, {"message": reason})
             tail = b"Content-Length: %d\r\n%bConnection: close\r\n\r\n"
             self.write(response.head + tail % (len(response.body), self._registry.date()) + response.body)
-            self._close()
+            self._linger()
         else:
             self._keep_alive = False
             self._queue.clear()
             self._pause()
+
+    def _linger(self) -> None:
+        """Read on for a moment: closing on unread bytes would take the answer from the client."""
+        self._allow(LINGER_S)
+        if self._transport is not None and self._transport.can_write_eof():
+            self._transport.write_eof()
 
     # --- the transport -------------------------------------------------------------------
 

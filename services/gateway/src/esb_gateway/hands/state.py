@@ -72,20 +72,28 @@ async def open_state(path: Path) -> SqliteState:
 
 
 def _open(path: Path) -> SqliteState:
+    connection = sqlite3.connect(path, check_same_thread=False, autocommit=True, timeout=2.0)
     try:
-        connection = sqlite3.connect(path, check_same_thread=False, autocommit=True, timeout=2.0)
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        _migrate(connection, path)
-        records = connection.execute("SELECT record FROM functions ORDER BY name").fetchall()
-    except sqlite3.OperationalError as error:
-        raise Broken(f"the state {path} cannot be opened: {error}", "is another gateway using it?") from None
-    except sqlite3.DatabaseError as error:
-        raise BadInput(
-            f"{path} is not ESB's state: {error}", "restore it from a backup, or move it away"
-        ) from None
-    return SqliteState(connection, Index(decode(record) for (record,) in records))
+        return SqliteState(connection, _load(connection, path))
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise Broken(
+                f"the state {path} cannot be opened: {error}", "is another gateway using it?"
+            ) from None
+        if isinstance(error, sqlite3.DatabaseError):
+            hint = "restore it from a backup, or move it away"
+            raise BadInput(f"{path} is not ESB's state: {error}", hint) from None
+        raise
+
+
+def _load(connection: sqlite3.Connection, path: Path) -> Index:
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    _migrate(connection, path)
+    records = connection.execute("SELECT record FROM functions ORDER BY name")
+    return Index(decode(record) for (record,) in records)
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
