@@ -22,7 +22,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from esb_common.log import Log
-
 from esb_gateway.app import Gateway
 from esb_gateway.hands.tls import server_context
 from esb_gateway.settings import Settings

@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Callable
 
 import pytest
-
 from esb_gateway.core import archive
 from esb_gateway.core.errors import InvalidParameterValue
 from esb_gateway.testing import package

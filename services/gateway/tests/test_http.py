@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-
 from esb_gateway.doors.http import (
     Connection,
     Exchange,

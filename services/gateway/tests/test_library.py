@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import pytest
 from esb_common.clock import SystemClock
 from esb_common.ids import Digest, FunctionName, digest_of
-
 from esb_gateway.core.errors import Conflict, NotFound, PreconditionFailed
 from esb_gateway.core.function import Deployed, Function
 from esb_gateway.core.names import Place

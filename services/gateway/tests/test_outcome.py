@@ -6,7 +6,6 @@ import json
 
 import pytest
 from esb_common.ids import RequestId
-
 from esb_gateway.core import loglines, outcome
 from esb_gateway.core.errors import LambdaError, NotSupported
 from esb_gateway.core.logtail import INVOCATION_MOST, LINE_MOST, TAIL_BYTES, Lines, Tail

@@ -10,9 +10,6 @@ from typing import Any
 
 import botocore
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from esb_gateway.core import invoke, operations, requests
 from esb_gateway.core.errors import (
     InvalidParameterValue,
@@ -22,6 +19,8 @@ from esb_gateway.core.errors import (
     Validation,
 )
 from esb_gateway.core.names import Place, new_name, resolve
+from hypothesis import given
+from hypothesis import strategies as st
 
 PLACE = Place("eu-west-1", "123456789012")
 CREATE: dict[str, Any] = {

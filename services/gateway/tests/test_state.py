@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from esb_common.errors import BadInput, Broken
 from esb_common.ids import Digest, FunctionName, digest_of
-
 from esb_gateway.core.function import Function
 from esb_gateway.core.ports import State, Store
 from esb_gateway.hands.memory import MemoryState, MemoryStore
