@@ -73,7 +73,7 @@ def empty_image(found: engine.Engine, folder: Path) -> None:
 
 def serve(found: engine.Engine, place: engine.Place) -> str:
     """A container with a folder of the host, the host's Python and a published port: what it answers."""
-    given = place.root / "given"
+    given = place.root.parent / "given"
     given.mkdir()
     (given / "page").write_text("from the host")
     os.mkfifo(given / "ready")
@@ -99,7 +99,7 @@ def page() -> str:
 
 
 def compose(found: engine.Engine, place: engine.Place) -> str:
-    file = place.root / "compose.yaml"
+    file = place.root.parent / "compose.yaml"
     file.write_text(
         "name: cycle\nservices: {one: {image: esb-cycle, networks: [inner]}}\nnetworks: {inner: {}}\n"
     )
@@ -126,7 +126,7 @@ def life(place: engine.Place) -> dict[str, Any]:
     seen["start_s"] = time.monotonic() - began
     seen["starts"] = voice.said.count("start the container engine")
     seen["status"] = asdict(engine.status(place))
-    empty_image(found, place.root / "image")
+    empty_image(found, place.root.parent / "image")
     seen["served"] = serve(found, place)
     seen["network"] = compose(found, place)
     seen["during"] = traces(place)

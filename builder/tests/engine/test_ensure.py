@@ -39,6 +39,19 @@ def test_stopping_what_never_was_is_no_work(tmp_path: Path) -> None:
     assert not engine.stop(engine.Place(tmp_path / "none", tmp_path, {}), Recorded())
 
 
+def test_a_purge_removes_what_we_made_and_nothing_else(tmp_path: Path) -> None:
+    place = engine.Place(tmp_path / "root", tmp_path, {"PATH": "/usr/bin:/bin"})
+    for folder in ("prefix/usr", ".apt/lists", "data/volumes", "mine"):
+        (place.root / folder).mkdir(parents=True)
+    assert engine.stop(place, Recorded(), purge=True)
+    assert [entry.name for entry in place.root.iterdir()] == ["mine"]
+    assert not engine.stop(place, Recorded(), purge=True)
+    (place.root / "prefix").mkdir()
+    (place.root / "mine").rmdir()
+    engine.stop(place, Recorded(), purge=True)
+    assert not place.root.exists()
+
+
 def test_two_roots_have_two_cgroups(tmp_path: Path) -> None:
     one, two = (engine.Place(tmp_path / name, tmp_path, {}) for name in "ab")
     assert one.cgroup != two.cgroup

@@ -170,8 +170,14 @@ def _unmount_below(root: Path, environ: dict[str, str]) -> None:
 
 
 def purge(place: Place) -> None:
-    """Remove the engine's folder. Broken where something is still mounted there."""
+    """Remove what we made in the engine's folder, and the folder once it is empty."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     if any(Path(line.split()[1]).is_relative_to(place.root) for line in mounts):
         raise Broken(f"something is still mounted under {place.root}", "unmount it, then stop again")
-    shutil.rmtree(place.root, ignore_errors=False)
+    for entry in place.entries():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    with suppress(OSError):  # somebody keeps files of their own there
+        place.root.rmdir()

@@ -26,6 +26,12 @@ class Engine:
         """DOCKER_HOST, or the context's word for a foreign engine."""
         return self.environ.get("DOCKER_HOST", "the client's current context")
 
-    def docker(self, *args: str | Path, check: bool = True, stdin: bytes | None = None) -> run.Completed:
-        """Run ``docker args`` to its end. Broken where it fails and ``check``."""
-        return run.run(("docker", *args), environ=self.environ, check=check, stdin=stdin)
+    def docker(
+        self,
+        *args: str | Path,
+        check: bool = True,
+        stdin: bytes | None = None,
+        timeout_s: float | None = None,
+    ) -> run.Completed:
+        """Run ``docker args`` to its end. Broken where it fails and ``check``, or takes too long."""
+        return run.run(("docker", *args), environ=self.environ, check=check, stdin=stdin, timeout_s=timeout_s)

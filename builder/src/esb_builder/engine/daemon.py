@@ -13,10 +13,11 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
-from esb_common.errors import Broken, Misuse
+from esb_common.errors import Broken, Misuse, NotPossibleHere
 
 from esb_builder import run
 from esb_builder.engine import cleaning, packages, processes
@@ -24,6 +25,7 @@ from esb_builder.engine.client import Engine
 from esb_builder.engine.place import BRIDGE, LONGEST_SOCKET, POOL, Place
 from esb_builder.voice import Voice
 
+ANSWER_S = 10.0
 START_S = 30.0
 STOP_S = 20.0
 CONTAINERS_S = 3
@@ -70,7 +72,7 @@ def start(place: Place, voice: Voice) -> Engine:
 
 def stop(place: Place, voice: Voice, *, purge: bool) -> bool:
     """End our engine and its containers and take its traces away; whether there was anything to do."""
-    if not place.root.exists():
+    if not place.entries():
         return False
     with _locked(place):
         was_there = bool(_leftovers(place)) or cleaning.recorded(place) is not None
@@ -89,12 +91,19 @@ def _locked(place: Place) -> Iterator[None]:
     """One start or stop at a time. A purge removes the file while others wait for it: they look again."""
     path = place.root / "lock"
     while True:
-        place.root.mkdir(parents=True, exist_ok=True, mode=0o711)
-        with path.open("a") as lock:
+        with _opened(path) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
                 yield
                 return
+
+
+def _opened(lock: Path) -> IO[str]:
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True, mode=0o711)
+        return lock.open("a")
+    except PermissionError:
+        raise NotPossibleHere(f"{lock.parent} belongs to another user", "run this as root") from None
 
 
 def _start(place: Place, voice: Voice) -> None:
@@ -135,9 +144,10 @@ def _stop(place: Place) -> None:
 
 def _stop_containers(place: Place) -> None:
     engine = engine_of(place)
-    listed = engine.docker("ps", "--quiet", check=False).stdout.split()
-    if listed:
-        engine.docker("stop", "--time", str(CONTAINERS_S), *listed, check=False)
+    with suppress(Broken):  # a dockerd that hangs: its containers are ended by their cgroup
+        listed = engine.docker("ps", "--quiet", timeout_s=ANSWER_S).stdout.split()
+        if listed:
+            engine.docker("stop", "--time", str(CONTAINERS_S), *listed, timeout_s=STOP_S)
 
 
 def _leftovers(place: Place) -> list[processes.Identity]:
@@ -145,7 +155,11 @@ def _leftovers(place: Place) -> list[processes.Identity]:
 
 
 def _answers(engine: Engine) -> bool:
-    return engine.docker("version", "--format", "{{.Server.Version}}", check=False).code == 0
+    try:
+        engine.docker("version", "--format", "{{.Server.Version}}", timeout_s=ANSWER_S)
+    except Broken:
+        return False
+    return True
 
 
 def _last(log: Path) -> str:

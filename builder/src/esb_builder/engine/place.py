@@ -16,6 +16,24 @@ POOL = "198.18.64.0/18"
 """RFC 2544's range for benchmarks: no office, home or cloud network routes it."""
 
 NETWORKS = (IPv4Network("198.18.0.0/24"), IPv4Network(POOL))
+ENTRIES = (
+    "prefix",
+    ".prefix.new",
+    ".apt",
+    "bin",
+    "cli",
+    "data",
+    "exec",
+    "daemon.json",
+    "before.json",
+    "before.new",
+    "dockerd.log",
+    "docker.sock",
+    "docker.pid",
+    "lock",
+)
+"""Everything that ESB makes in the engine's folder; a purge removes nothing else."""
+
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path (``sun_path`` less its end)."""
 
@@ -36,6 +54,10 @@ class Place:
             home=settings.folder(environ, "ESB_HOME", "~/.esb"),
             environ=MappingProxyType(dict(environ)),
         )
+
+    def entries(self) -> list[Path]:
+        """What of :data:`ENTRIES` is there, the lock last."""
+        return [path for name in ENTRIES if (path := self.root / name).exists() or path.is_symlink()]
 
     @property
     def prefix(self) -> Path:
