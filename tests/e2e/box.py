@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import socket
 import subprocess
 import zipfile
@@ -15,10 +14,13 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from esb_builder import engine
+from esb_builder.voice import Recorded
 
 ROOT = Path(__file__).parents[2]
 WAIT_S = 60
 UP_S = 900
+PROJECT = "esb-test"
 
 
 def free_port() -> int:
@@ -42,8 +44,7 @@ class Box:
             "ESB_HOME": str(self.home),
             "ESB_PORT": str(self.port),
             "ESB_MODE": self.mode,
-            "ESB_TAG": "test",
-            "COMPOSE_PROJECT_NAME": "esb-test",
+            "COMPOSE_PROJECT_NAME": PROJECT,
         }
 
     def esb(self, *args: str, code: int = 0, timeout_s: float = UP_S) -> str:
@@ -84,8 +85,17 @@ class Box:
         )
 
     def remove(self) -> None:
-        self.esb("down", "--volumes")
-        shutil.rmtree(self.home, ignore_errors=True)
+        """End it and remove its state; an engine that it used stays for the other tests."""
+        if self.mode == "embedded":
+            self.esb("down", "--volumes")
+            return
+        self.esb("down")
+        found = engine.ensure(engine.Place.from_environ(self.environ), Recorded())
+        names = found.docker(
+            "volume", "ls", "--quiet", f"--filter=label=com.docker.compose.project={PROJECT}"
+        )
+        if names.stdout.split():
+            found.docker("volume", "rm", *names.stdout.split())
 
 
 def zipped(**files: str) -> bytes:

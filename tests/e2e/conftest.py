@@ -1,11 +1,13 @@
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.box import ROOT, Box, zipped
 
-KEPT_HOME = ROOT / ".esb/e2e"
-"""Kept between runs, so that the images are built for its certificate authority once."""
+HOME = Path(os.environ.get("ESB_HOME", ROOT / ".esb/home"))
+"""The tests' own home: the images are built once for its certificate authority."""
 
 
 @pytest.fixture(
@@ -17,11 +19,11 @@ KEPT_HOME = ROOT / ".esb/e2e"
 )
 def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     mode: str = request.param
-    home = KEPT_HOME if mode == "containerd" else tmp_path_factory.mktemp("home")
-    one = Box(mode, home)
+    one = Box(mode, HOME if mode == "containerd" else tmp_path_factory.mktemp("home"))
+    one.remove()
     one.esb("up")
     yield one
-    one.esb("down", "--volumes") if home == KEPT_HOME else one.remove()
+    one.remove()
 
 
 @pytest.fixture(scope="session")

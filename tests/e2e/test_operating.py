@@ -31,23 +31,23 @@ def test_status_says_what_runs(box: Box, aws: Any) -> None:
         wanted = {"esb-os-base", "esb-python-base", "esb-gateway", "esb-runtime-node", "esb-lambda-python"}
         assert set(status["images"]) == wanted
         assert all(image.startswith("sha256:") for image in status["images"].values())
-        assert (status["isolation"], status["network"]) == ("containers", "all")
+        assert (status["node"]["isolation"], status["node"]["network"]) == ("containers", "all")
     else:
-        assert (status["isolation"], status["network"]) == ("namespaces", "loopback")
+        assert (status["node"]["isolation"], status["node"]["network"]) == ("namespaces", "loopback")
 
 
 def test_up_again_changes_nothing(box: Box) -> None:
-    before = {worker["worker"] for worker in box.json("status")["workers"]}
+    before = {worker["id"] for worker in box.json("status")["workers"]}
     answer = box.json("up")
     assert answer["answer"]["message"] == "Hello, world!"
-    assert before <= {worker["worker"] for worker in box.json("status")["workers"]}
+    assert before <= {worker["id"] for worker in box.json("status")["workers"]}
 
 
 def test_the_aws_command_line_works_from_the_environment_that_esb_prints(box: Box, tmp_path: Path) -> None:
     script = (
         f'eval "$({ROOT / "esb"} env)"; '
         f"{Path(sys.executable).parent / 'aws'} lambda invoke --function-name hello "
-        f'--cli-binary-format raw-in-base64-out --payload \'{{"name": "CLI"}}\' {tmp_path / "out.json"}'
+        f'--payload \'{{"name": "CLI"}}\' {tmp_path / "out.json"}'
     )
     environ = {name: value for name, value in box.environ.items() if "CA_BUNDLE" not in name}
     done = subprocess.run(["sh", "-c", script], env=environ, capture_output=True, text=True, check=False)

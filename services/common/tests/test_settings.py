@@ -43,3 +43,8 @@ def test_a_folder_is_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert settings.folder({}, "ESB_HOME", "~/.esb") == Path("/home/somebody/.esb")
     assert settings.folder({"ESB_HOME": "x"}, "ESB_HOME", "~/.esb").is_absolute()
+
+
+def test_a_user_without_a_home_is_told_which_setting_is_missing() -> None:
+    with pytest.raises(Misuse, match="ESB_HOME is not set, and this user has no home folder"):
+        settings.folder({}, "ESB_HOME", "~nobody-of-that-name/.esb")

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esb_builder import build, engine, run
+from esb_builder import build, engine, run, stamps
+from esb_builder.plan import FAMILY
 
 from esb_cli.box.layout import Layout
 from esb_cli.framework import Session
@@ -44,12 +45,14 @@ class Containers:
         with self.session.printer.step("start the box"):
             self._compose(found, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans")
 
-    def words(self) -> str | None:
-        """The containers' last words, once one of them has given up."""
+    def gave_up(self) -> bool:
+        """Whether a container has ended and is not being started again."""
         found = engine.ensure(self._place, self.session.printer)
-        states = {one["Service"]: one["State"] for one in self._listed(found)}
-        if set(states.values()) == {"running"}:
-            return None
+        return any(one["State"] in ("exited", "dead") for one in self._listed(found))
+
+    def last_words(self) -> str:
+        """The last lines of both containers."""
+        found = engine.ensure(self._place, self.session.printer)
         return self._compose(found, "logs", "--no-color", "--tail=6").stdout.strip()
 
     def stop(self, *, volumes: bool) -> bool:
@@ -65,7 +68,11 @@ class Containers:
     def look(self) -> dict[str, Any]:
         """The containers with their processes, and every image with its id."""
         found = engine.ensure(self._place, self.session.printer)
-        return {"programs": dict(self._programs(found)), "images": build.kept(self._workshop(found))}
+        return {"programs": dict(self._programs(found)), "images": self._images()}
+
+    def _images(self) -> dict[str, str]:
+        known = {name: stamps.read(self.layout.home, name) for name in FAMILY}
+        return {name: stamp.id for name, stamp in known.items() if stamp}
 
     @property
     def _place(self) -> engine.Place:

@@ -61,9 +61,13 @@ class Embedded:
         with self.session.printer.step("start the box"):
             start(self.layout, interpreters, self.session.environ)
 
-    def words(self) -> str | None:
-        """The last words of all three, once the supervisor is gone."""
-        return _last_words(self.layout) if running(self.layout) is None else None
+    def gave_up(self) -> bool:
+        """Whether the supervisor is gone."""
+        return running(self.layout) is None
+
+    def last_words(self) -> str:
+        """The last lines of supervisor, node and gateway."""
+        return _last_words(self.layout)
 
     def stop(self, *, volumes: bool) -> bool:
         """End supervisor, gateway and node."""
@@ -86,6 +90,7 @@ def plan(layout: Layout, interpreters: Interpreters, environ: Mapping[str, str])
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "LC_ALL": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "ESB_HOME": str(layout.home),
         "ESB_MODE": "embedded",
         "ESB_DATA_DIR": str(layout.box / "data"),
         "ESB_RUN_DIR": str(layout.box / "run"),

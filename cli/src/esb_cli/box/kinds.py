@@ -20,8 +20,11 @@ class Kind(Protocol):
     def start(self) -> None:
         """Bring the box to what this checkout and these settings say; nothing where it is so."""
 
-    def words(self) -> str | None:
-        """What a person should read when the box does not become ready; None while it may still."""
+    def gave_up(self) -> bool:
+        """Whether waiting any longer is useless."""
+
+    def last_words(self) -> str:
+        """What a person should read when the box does not become ready."""
 
     def stop(self, *, volumes: bool) -> bool:
         """End the box; False where none ran. ``volumes``: also all that it kept."""

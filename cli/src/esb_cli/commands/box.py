@@ -68,7 +68,7 @@ def down(session: Session, volumes: bool) -> None:
     if mode is not None or volumes:
         with session.printer.step("stop the box"):
             stopped = kind(mode or place.mode, session, place).stop(volumes=volumes)
-    if volumes:
+    if volumes and mode != "embedded":
         from esb_builder import engine
 
         engine.stop(engine.Place.from_environ(session.environ), session.printer)
@@ -119,9 +119,8 @@ def _refuse_other_mode(place: Layout) -> None:
 def _await_ready(door: Gateway, box: Kind) -> None:
     give_up = time.monotonic() + READY_S
     while not door.healthy():
-        words = box.words()
-        if words is not None or time.monotonic() > give_up:
-            raise Unhealthy("the box did not become ready", words or "./esb doctor")
+        if box.gave_up() or time.monotonic() > give_up:
+            raise Unhealthy("the box did not become ready", box.last_words())
         time.sleep(0.02)
 
 
@@ -134,18 +133,26 @@ def _deploy(session: Session, door: Gateway, folder: Path) -> None:
 
 
 def _status_lines(facts: dict[str, Any]) -> list[str]:
+    capacity = facts["capacity"]
     lines = [
         f"mode       {facts['mode']} at {facts['url']}",
-        f"isolation  {facts['isolation']}, network {facts['network']}",
+        f"isolation  {_isolation(facts['node'])}",
         f"functions  {facts['functions']}",
+        f"capacity   {capacity['used']} of {capacity['total']} {capacity['unit']}",
     ]
-    if facts["isolation"] == "none":
-        lines[1] = "isolation  NOT ISOLATED: functions are plain processes of this machine"
     for name, program in cast("dict[str, dict[str, Any]]", facts["programs"]).items():
         lines.append(f"program    {name} " + " ".join(f"{key} {value}" for key, value in program.items()))
     lines += [f"image      {name} {image}" for name, image in facts["images"].items()]
     lines += [
-        f"worker     {one['worker']} {one['function']} {one['state']} {one['place']}"
-        for one in facts["workers"]
+        f"worker     {worker['id']} {worker['function']} {worker['state']} {worker['place']}"
+        for worker in facts["workers"]
     ]
     return lines
+
+
+def _isolation(node: dict[str, Any] | None) -> str:
+    if node is None:
+        return "unknown: the gateway has no node"
+    if node["isolation"] == "none":
+        return "NOT ISOLATED: functions are plain processes of this machine"
+    return f"{node['isolation']}, network {node['network']}"

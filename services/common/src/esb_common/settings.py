@@ -28,6 +28,7 @@ KNOWN: Mapping[str, str] = {
     "ESB_LISTEN": "address the gateway listens on (default 127.0.0.1)",
     "ESB_LOG_LEVEL": "debug, info, warning or error (default info)",
     "ESB_MAX_WORKERS": "most workers at once (default: half the memory / a worker's size)",
+    "ESB_MIRRORS": "mirrors of esb lock and fetch: NAME=ADDRESS … (store, registry, firecracker-…)",
     "ESB_MODE": "containerd, docker, firecracker or embedded (default containerd)",
     "ESB_NODE_DIR": "the node's own state: unpacked code, worker folders",
     "ESB_NO_ISOLATION": "1: workers are plain processes (embedded mode only)",
@@ -83,4 +84,7 @@ def flag(environ: Mapping[str, str], name: str) -> bool:
 
 def folder(environ: Mapping[str, str], name: str, default: Path | str) -> Path:
     """A folder as an absolute path, ``~`` expanded; it need not exist."""
-    return Path(text(environ, name, str(default))).expanduser().absolute()
+    try:
+        return Path(text(environ, name, str(default))).expanduser().absolute()
+    except RuntimeError:
+        raise Misuse(f"{name} is not set, and this user has no home folder") from None
