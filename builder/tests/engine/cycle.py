@@ -20,7 +20,7 @@ from typing import Any
 
 from esb_builder import engine
 from esb_builder.engine import daemon, features, processes
-from esb_builder.engine.cleaning import SYSCTLS
+from esb_builder.engine.cleaning import FOLDERS, SYSCTLS
 from esb_builder.voice import Recorded
 
 SERVER = """
@@ -42,15 +42,13 @@ def output(*command: str) -> str:
 
 def traces(place: engine.Place) -> dict[str, Any]:
     """Everything an engine could leave behind, outside its own folder."""
-    run_time = [str(path) for path in sorted(Path("/run").glob("*")) + sorted(Path("/run").glob("*/*"))]
+    noted = [str(path) for path in Path("/run/runc").glob("*/state.json") if place.cgroup in path.read_text()]
     return {
         "rules": [line.split(" [")[0] for line in output("iptables-save").splitlines() if line[0] in ":-*"],
         "links": [link["ifname"] for link in json.loads(output("ip", "-json", "link"))],
         "mounts": [line for line in Path("/proc/mounts").read_text().splitlines() if str(place.root) in line],
         "sysctls": {n: p.read_text().strip() for n in SYSCTLS if (p := Path("/proc/sys") / n).exists()},
-        "folders": [
-            path for path in run_time if path.startswith(("/run/docker", "/run/containerd", "/run/runc"))
-        ],
+        "folders": [folder for folder in FOLDERS if Path(folder).exists()] + noted,
         "cgroups": [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/{place.cgroup}")],
         "processes": [who.pid for who in processes.running_from(place.root)],
         "containers": [who.pid for who in processes.in_cgroup(place.cgroup)],

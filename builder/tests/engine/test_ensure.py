@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from esb_builder import engine
-from esb_builder.engine import daemon, tools
+from esb_builder.engine import cleaning, daemon, tools
 from esb_builder.voice import Recorded
 from esb_common.errors import Misuse, NotPossibleHere
 
@@ -50,6 +50,16 @@ def test_a_purge_removes_what_we_made_and_nothing_else(tmp_path: Path) -> None:
     (place.root / "mine").rmdir()
     engine.stop(place, Recorded(), purge=True)
     assert not place.root.exists()
+
+
+def test_only_our_own_notes_of_runc_are_removed(tmp_path: Path) -> None:
+    for name, cgroup in {"a": "esb-engine-1", "b": "docker"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.json").write_text(
+            f'{{"cgroup_paths": {{"pids": "/c/pids/{cgroup}/buildkit/{name}"}}}}'
+        )
+    cleaning.remove_states(tmp_path, "esb-engine-1")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["b"]
 
 
 def test_two_roots_have_two_cgroups(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def put_back(place: Place, environ: dict[str, str]) -> None:
     for bridge in bridges:
         run.run(("ip", "link", "delete", bridge), environ=environ)
     _reset(before)
+    remove_states(Path("/run/runc"), place.cgroup)
     _remove_folders(before)
     _record(place).unlink()
 
@@ -132,6 +133,14 @@ def _remove_folders(before: traces.Before) -> None:
         if folder not in before.folders:
             with suppress(OSError):  # gone, or another program put something there
                 Path(folder).rmdir()
+
+
+def remove_states(folder: Path, cgroup: str) -> None:
+    """What runc noted of build steps that a killed engine was running: those in ``cgroup``."""
+    for state in folder.glob("*/state.json"):
+        with suppress(FileNotFoundError):  # another engine's step ended meanwhile
+            if f"/{cgroup}/" in state.read_text():
+                shutil.rmtree(state.parent)
 
 
 def _remove_dead_sockets(folder: Path) -> None:
