@@ -30,6 +30,8 @@ COMMANDS = {
     "invoke": "esb_cli.commands.functions:invoke",
     "logs": "esb_cli.commands.functions:logs",
     "test": "esb_cli.commands.test:test",
+    "lock": "esb_cli.commands.lock:lock",
+    "fetch": "esb_cli.commands.fetch:fetch",
     "build": "esb_cli.commands.images:build",
     "verify": "esb_cli.commands.images:verify",
     "ca": "esb_cli.commands.ca:ca",
