@@ -1,0 +1,66 @@
+"""What the built images are: every row that an archive shows, and the gateway's contents."""
+
+import re
+
+import pytest
+from conformance.conftest import ROOT, Workbench
+from esb_builder import dockerfile, plan
+from esb_builder.verify import CHECKS, Verdict
+
+pytestmark = pytest.mark.engine
+
+GATEWAY = "esb-gateway:latest"
+
+
+@pytest.mark.parametrize("row", [check.row for check in CHECKS])
+def test_a_row_holds_on_every_built_image(row: str, verdicts: list[Verdict]) -> None:
+    mine = [verdict for verdict in verdicts if verdict.row == row]
+    (images,) = [check.images for check in CHECKS if check.row == row]
+    assert {verdict.image for verdict in mine} == set(images)
+    assert [(one.image, one.missing, one.findings) for one in mine if one.status != "pass"] == []
+
+
+def test_s6_app_holds_exactly_the_seeds_list(bench: Workbench) -> None:
+    found = bench.run(GATEWAY, "find", "/app", "-path", "/app/.venv", "-prune", "-o", "-type", "f", "-print")
+    files = {path for path in found.stdout.split() if "/__pycache__/" not in path}
+    read = dockerfile.parse((ROOT / "services/gateway/Dockerfile").read_text())
+    copied = [one for one in read.of("COPY") if one.flag("from") is None]
+    sources = [word for one in copied for word in one.text.split()[:-1]]
+    wanted = {f"/app/{path}" for path in plan.files(ROOT, sources)}
+    wanted = (wanted - {"/app/services/gateway/entrypoint.sh"}) | {"/app/entrypoint.sh"}
+    assert files == wanted
+    assert {path.split("/")[3] for path in files if path.startswith("/app/services/")} == {
+        "common",
+        "gateway",
+    }
+
+
+def test_s18_uv_is_there_and_works_for_the_gateways_user(bench: Workbench) -> None:
+    """On a read-only root with no capability, as the box runs it."""
+    as_in_the_box = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges:true")
+    version = bench.run(GATEWAY, "/usr/local/bin/uv", "--version", options=as_in_the_box)
+    pinned = re.search(r"^uv==(\S+)", (ROOT / "services/common/image/uv.lock").read_text(), re.MULTILINE)
+    assert pinned is not None
+    assert version.stdout.split()[:2] == ["uv", pinned[1]]
+    listed = bench.run(GATEWAY, "uv", "pip", "list", "--format=freeze", options=as_in_the_box)
+    assert listed.code == 0, listed.stderr
+    lock = (ROOT / "services/gateway/requirements.lock").read_text()
+    assert set(listed.stdout.split()) == set(re.findall(r"^([\w.-]+==[^\s;]+)", lock, re.MULTILINE))
+
+
+@pytest.mark.parametrize("image", ["esb-gateway", "esb-runtime-node"])
+def test_s23_every_module_of_the_venv_imports(image: str, bench: Workbench) -> None:
+    """What opens a library by name while it runs is invisible in an archive; importing shows it."""
+    script = """
+import importlib, pathlib, sys, sysconfig
+place = pathlib.Path(sysconfig.get_paths()["platlib"])
+found = [path.relative_to(place).parts for path in place.rglob("*.so")]
+found = [parts for parts in found if not parts[0].endswith(".libs")]
+modules = [".".join((*parts[:-1], parts[-1].split(".")[0])) for parts in found]
+for name in modules:
+    importlib.import_module(name)
+print(len(modules))
+"""
+    done = bench.run(plan.FAMILY[image].reference, "python", "-c", script)
+    assert done.code == 0, done.stderr
+    assert int(done.stdout) > 0
