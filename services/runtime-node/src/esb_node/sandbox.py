@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from esb_common.errors import BadInput, EsbError, Misuse, NotPossibleHere
+
 from esb_node.hands import linux, view
 
 _SCRATCH_MIB = 256
@@ -29,7 +30,7 @@ _SCRATCH_MIB = 256
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """``binds``: what is shown beyond the system's own. ``host_network`` false: only a loopback of its own.
+    """``binds``: what is shown beyond the system's own. ``host_network`` false: only an own loopback.
 
     ``end_with_parent``: the program gets SIGTERM when the thread that started it ends.
     """
@@ -48,7 +49,9 @@ def read_spec(content: bytes) -> Spec:
         binds = tuple(_bind(one) for one in raw.pop("binds"))
         return Spec(**raw, binds=binds)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"not a sandbox's spec: {error!r}", "see esb_node/sandbox.py for its members") from None
+        raise BadInput(
+            f"not a sandbox's spec: {error!r}", "see esb_node/sandbox.py for its members"
+        ) from None
 
 
 def _bind(raw: Mapping[str, Any]) -> view.Bind:
@@ -70,7 +73,7 @@ def things(spec: Spec) -> Iterator[view.Thing]:
 
 
 def enter(spec: Spec) -> None:
-    """Turn this process, which must be root's and have one thread, into the spec's. OSError says what failed."""
+    """Turn this process, root's and of one thread, into the spec's. OSError says what failed."""
     os.unshare(os.CLONE_NEWNS | (0 if spec.host_network else os.CLONE_NEWNET))
     if not spec.host_network:
         linux.raise_loopback()

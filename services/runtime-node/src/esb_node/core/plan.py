@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 from esb_common import ids
@@ -25,7 +25,7 @@ def require_runtime(function: FunctionBlob) -> None:
 def worker_plan(worker: ids.WorkerId, function: FunctionBlob, code: Path, now: float) -> WorkerPlan:
     """All that a driver may know of ``worker``. ``now`` is in seconds since 1970 (its log stream's day)."""
     require_runtime(function)
-    day = time.strftime("%Y/%m/%d", time.gmtime(now))
+    day = datetime.fromtimestamp(now, UTC).strftime("%Y/%m/%d")
     return WorkerPlan(
         worker, function, code, ARGUMENTS[function.runtime], worker_environment(function, worker, day)
     )

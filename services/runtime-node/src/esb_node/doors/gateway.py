@@ -146,9 +146,10 @@ class _Connection:
         if not packet:
             self._ended("it closed")
             return
+        if flags & socket.MSG_TRUNC:
+            self._ended("a packet is too long")
+            return
         try:
-            if flags & socket.MSG_TRUNC:
-                raise wire.WireError("a packet is too long")
             message = wire.decode(packet)
         except wire.WireError as error:
             self._ended(str(error))

@@ -11,6 +11,7 @@ isolated from anything; code is never looked at.
     memory.fail         answers each event with an error, ``Exception: the event``
     memory.exit         ends with the event's ``code`` instead of answering
     memory.hang         takes an event and never answers
+    memory.crash        takes an event and ends by a segmentation fault
     memory.exhaust      takes an event and ends as the kernel ends who is out of memory
     memory.late         never asks for an event
     memory.unloadable   reports an error of initialisation and ends with 1
@@ -78,8 +79,8 @@ class _Client:
     ) -> tuple[dict[str, str], bytes]:
         if self._reader is None or self._writer is None:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
-        head = f"{method} {_VERSION}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{extra}Content-Length: {len(content)}\r\n\r\n"
-        self._writer.write(head.encode() + content)
+        head = f"{method} {_VERSION}{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(content)}\r\n"
+        self._writer.write(f"{head}{extra}\r\n".encode() + content)
         status, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip().split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         answer = await self._reader.readexactly(int(headers.get("content-length", "0")))
@@ -129,6 +130,10 @@ async def _hang(_: _Client, __: str, ___: bytes) -> None:
     await asyncio.Event().wait()
 
 
+async def _crash(_: _Client, __: str, ___: bytes) -> None:
+    raise _Ended(Exit(None, signal.SIGSEGV))
+
+
 async def _exhaust(_: _Client, __: str, ___: bytes) -> None:
     raise _Ended(Exit(None, signal.SIGKILL, out_of_memory=True))
 
@@ -150,6 +155,7 @@ BEHAVIOURS: Mapping[str, Behaviour] = {
     "memory.fail": _each_event(_fail),
     "memory.exit": _each_event(_exit),
     "memory.hang": _each_event(_hang),
+    "memory.crash": _each_event(_crash),
     "memory.exhaust": _each_event(_exhaust),
     "memory.late": _late,
     "memory.unloadable": _unloadable,

@@ -71,7 +71,7 @@ class CodeShelf:
             code = ids.Digest(f"sha256:{path.name}")
             if path.name.startswith(".") or code in self._leases or blob_path(self._store, code).exists():
                 continue
-            # First out of sight, so that a start from now on unpacks anew (and is told that the blob is gone).
+            # First out of sight: a start from now on unpacks anew (and is told that the blob is gone).
             removed = path.rename(path.with_name(f".unpacking-removed-{path.name}"))
             await asyncio.to_thread(shutil.rmtree, removed)
 

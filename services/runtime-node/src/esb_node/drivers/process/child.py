@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from typing import NoReturn
 
 from esb_node.drivers.process import orders
 from esb_node.hands import linux, view
@@ -29,18 +28,33 @@ _OOM_SCORE = "500"
 _PRIVATE = os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS | os.CLONE_NEWCGROUP
 
 
-def become_worker(house: orders.House, start: orders.Start, descriptors: list[int]) -> NoReturn:
-    """Become the worker that ``start`` asks for; tells the node through the first descriptor. Never returns.
+def become_worker(
+    house: orders.House, start: orders.Start, report: socket.socket, output: int, groups: list[int]
+) -> dict[str, str]:
+    """Turn this fresh fork into the worker that ``start`` asks for, all but its program.
 
-    ``descriptors``: report, output, then one per cgroup to join.
+    Tells the node through ``report`` that it listens. Returns the environment for the program.
+    OSError where the kernel refuses a step.
     """
-    report = socket.socket(fileno=descriptors[0])
-    try:
-        _become(house, start, report, descriptors[1], descriptors[2:])
-    except Exception as error:  # noqa: BLE001 - the door of this process: the node must hear of anything
-        report.send(orders.encode(orders.Failed(f"{type(error).__name__}: {error}")))
-    finally:
-        os._exit(127)
+    phases = _Phases()
+    _forget_spawner()
+    join_groups(groups)
+    phases.ended("cgroup")
+    isolated = house.isolation != "none"
+    if isolated:
+        os.unshare(_PRIVATE)
+        socket.sethostname("localhost")
+        linux.raise_loopback()
+    listener = _listen(RUNTIME_API_PORT if isolated else 0)
+    phases.ended("namespaces")
+    if isolated:
+        os.umask(0o022)
+        view.enter(list(things_of_a_worker(house, start)))
+    phases.ended("view")
+    _give_up_powers(house)
+    _arrange(output, start, isolated)
+    socket.send_fds(report, [orders.encode(orders.Ready(phases.ms))], [listener.fileno()])
+    return _environment(start, listener)
 
 
 def join_groups(descriptors: list[int]) -> None:
@@ -83,30 +97,6 @@ class _Phases:
         now = time.monotonic()
         self.ms[name] = round((now - self._last) * 1e3, 2)
         self._last = now
-
-
-def _become(
-    house: orders.House, start: orders.Start, report: socket.socket, output: int, groups: list[int]
-) -> None:
-    phases = _Phases()
-    _forget_spawner()
-    join_groups(groups)
-    phases.ended("cgroup")
-    isolated = house.isolation != "none"
-    if isolated:
-        os.unshare(_PRIVATE)
-        socket.sethostname("localhost")
-        linux.raise_loopback()
-    listener = _listen(RUNTIME_API_PORT if isolated else 0)
-    phases.ended("namespaces")
-    if isolated:
-        os.umask(0o022)
-        view.enter(list(things_of_a_worker(house, start)))
-    phases.ended("view")
-    _give_up_powers(house)
-    _arrange(output, start, isolated)
-    socket.send_fds(report, [orders.encode(orders.Ready(phases.ms))], [listener.fileno()])
-    os.execve(start.arguments[0], start.arguments, _environment(start, listener))
 
 
 def _forget_spawner() -> None:

@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import socket
-import stat
 import struct
 import sys
 import time
@@ -217,8 +216,8 @@ class ProcessDriver:
 
     def _not_possible(self, message: str) -> NotPossibleHere:
         hints = {
-            "namespaces": "root needs CAP_SYS_ADMIN and Linux 5.12; ESB_PYTHON_PREFIX must hold a CPython 3.12",
-            "user-namespaces": "allow unprivileged user namespaces, run as root, or give up isolation (--no-isolation)",
+            "namespaces": "root needs CAP_SYS_ADMIN and Linux 5.12; ESB_PYTHON_PREFIX a CPython 3.12",
+            "user-namespaces": "allow unprivileged user namespaces, run as root, or use --no-isolation",
             "none": f"user {self._house.uid} must be able to run ESB_PYTHON_PREFIX and read ESB_RUNTIME_DIR",
         }
         fact = f"no worker can run here with isolation {self._house.isolation}: {message}"
@@ -269,7 +268,7 @@ class ProcessDriver:
                 try:
                     self._order(plan, worker, theirs, output_end)
                     theirs.close()
-                    place, phases, listener = await self._hear_worker(report)
+                    place, phases, listener = await self._hear_worker(report, prepared)
                 except BaseException:
                     self._kill(worker)
                     await asyncio.shield(done)
@@ -328,10 +327,12 @@ class ProcessDriver:
             scratch=str(worker.folder / "tmp"),
         )
 
-    async def _hear_worker(self, report: socket.socket) -> tuple[str, dict[str, float], socket.socket]:
+    async def _hear_worker(
+        self, report: socket.socket, since: float
+    ) -> tuple[str, dict[str, float], socket.socket]:
         """Place, phases and listener of a worker whose program runs; StartRefused where that failed."""
         with contextlib.ExitStack() as on_failure:
-            place, phases, listener, since = "", dict[str, float](), None, time.monotonic()
+            place, phases, listener = "", dict[str, float](), None
             while (heard := await _receive(report)) is not None:
                 content, descriptors, place = heard
                 phases = {"fork": _ms(time.monotonic() - since)}
@@ -423,10 +424,10 @@ def _remove_tree(folder: Path) -> None:
             return
         if not isinstance(error, PermissionError):
             raise error
-        for one in (os.path.dirname(path), path):
-            if not stat.S_ISLNK(os.lstat(one).st_mode):
-                os.chmod(one, 0o700)
-        if os.path.isdir(path) and not os.path.islink(path):
+        for one in (Path(path).parent, Path(path)):
+            if not one.is_symlink():
+                one.chmod(0o700)
+        if Path(path).is_dir() and not Path(path).is_symlink():
             shutil.rmtree(path)
         else:
             remove(path)

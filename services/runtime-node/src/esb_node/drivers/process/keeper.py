@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
-from esb_node.drivers.process import orders
-from esb_node.drivers.process.child import become_worker, join_groups
+from esb_node.drivers.process.child import join_groups
 from esb_node.hands import linux
 
 _WATCHED = {signal.SIGTERM, signal.SIGCHLD}
 
 
-def keep_worker(house: orders.House, start: orders.Start, descriptors: list[int]) -> NoReturn:
-    """Run and keep one worker. Called in a fresh fork; never returns."""
+def keep_worker(descriptors: list[int], fork_worker: Callable[[], int]) -> NoReturn:
+    """Keep the worker that ``fork_worker`` makes. Called in a fresh fork; never returns.
+
+    ``descriptors``: report and output, which are the worker's, then one per cgroup to join.
+    """
     try:
         os.setsid()
         signal.set_wakeup_fd(-1)
@@ -29,10 +31,8 @@ def keep_worker(house: orders.House, start: orders.Start, descriptors: list[int]
         linux.adopt_orphans()
         linux.die_with_parent(signal.SIGTERM)
         join_groups(descriptors[2:])
-        worker = os.fork()
-        if not worker:
-            become_worker(house, start, descriptors[:2])
-        for descriptor in descriptors:
+        worker = fork_worker()
+        for descriptor in descriptors[:2]:
             os.close(descriptor)
         _end_as(_wait(worker))
     finally:

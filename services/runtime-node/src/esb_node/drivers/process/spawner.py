@@ -108,11 +108,14 @@ class _Spawner:
 
     def _fork(self, start: orders.Start, descriptors: list[int]) -> int:
         if self._house.isolation == "none":
-            return os.fork() or keep_worker(self._house, start, descriptors)
+            report, output, *_ = descriptors
+            return os.fork() or keep_worker(
+                descriptors, lambda: os.fork() or _run_worker(self._house, start, [report, output])
+            )
         # The next child is pid 1 of a new namespace and still a direct child; then back to our own.
         os.unshare(os.CLONE_NEWPID)
         try:
-            return os.fork() or become_worker(self._house, start, descriptors)
+            return os.fork() or _run_worker(self._house, start, descriptors)
         finally:
             os.setns(self._own_namespace, os.CLONE_NEWPID)
 
@@ -149,6 +152,18 @@ class _Spawner:
             process, _ = os.waitpid(-1, 0)
             self._workers.pop(process, None)
         os._exit(0)
+
+
+def _run_worker(house: orders.House, start: orders.Start, descriptors: list[int]) -> NoReturn:
+    """In a fresh fork: become the worker, then its program. The node hears of a step that fails."""
+    report = socket.socket(fileno=descriptors[0])
+    try:
+        environment = become_worker(house, start, report, descriptors[1], descriptors[2:])
+        os.execve(start.arguments[0], start.arguments, environment)  # noqa: S606 - a worker's program
+    except (OSError, ValueError) as error:
+        report.send(orders.encode(orders.Failed(f"{type(error).__name__}: {error}")))
+    finally:
+        os._exit(127)
 
 
 if __name__ == "__main__":
