@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -131,6 +132,16 @@ def test_environments_of_other_programs_really_install(made: Path) -> None:
     code = f"import sys; sys.path.insert(0, {runtime!r}); import awslambdaric, boto3"
     subprocess.run([f"{gateway}/bin/python", "-c", code], check=True)
     assert Path(runtime, "bootstrap.py").exists()
+
+
+def test_the_doctor_looks_at_this_very_machine(made: Path) -> None:
+    done = run(made, "doctor", "--json")
+    found = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
+    assert found["python"]["verdict"] == "good"
+    assert found["package index"]["verdict"] == "good", found["package index"]["fact"]
+    assert done.returncode == (1 if any(check["verdict"] == "bad" for check in found.values()) else 0)
+    cut_off = json.loads(run(made, "doctor", "--json", **NO_WAY_OUT).stdout)["checks"]
+    assert {check["name"]: check["verdict"] for check in cut_off}["package index"] == "warning"
 
 
 def test_two_first_runs_at_once_and_an_interrupted_one_end_well(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from esb_builder import ca
 from esb_builder.ca import files
 from esb_common import settings
@@ -13,23 +16,25 @@ from esb_cli.framework import Session
 def ready(session: Session) -> ca.Trust:
     """Make what is missing, check everything, and write ``.env``. BadInput before anything else happens."""
     folders = ca.Folders.from_environ(session.environ)
+    told = _settings(session, folders)
     trust = ca.init(folders)
-    write_dotenv(session, folders, trust)
+    _write(session.repository / ".env", told | {"ESB_ROOT_CA_SHA256": trust.root_file_sha256})
     return trust
 
 
-def write_dotenv(session: Session, folders: ca.Folders, trust: ca.Trust) -> None:
-    """Set our names in the checkout's ``.env``; touched only where that changes it."""
+def _settings(session: Session, folders: ca.Folders) -> dict[str, str]:
     home = settings.folder(session.environ, "ESB_HOME", "~/.esb")
-    values = {
+    return {
         "ESB_CERT_DIR": str(folders.certificates),
-        "ESB_ROOT_CA_SHA256": trust.root_file_sha256,
         "ESB_UID": str(folders.uid),
         "ESB_GID": str(folders.gid),
         "ESB_IMAGE_DIR": str(settings.folder(session.environ, "ESB_IMAGE_DIR", home / "images")),
         "ESB_PORT": str(settings.number(session.environ, "ESB_PORT", 8443, least=1, most=65535)),
     }
-    path = session.repository / ".env"
+
+
+def _write(path: Path, values: Mapping[str, str]) -> None:
+    """Set our names; the file is touched only where that changes it."""
     old = (files.read(path) or b"").decode()
     new = dotenv.merge(old, values)
     if new != old:

@@ -198,6 +198,7 @@ def _configuration(place: Place) -> dict[str, object]:
         "bip": BRIDGE,
         "default-address-pools": [{"base": POOL, "size": 24}],
         "cgroup-parent": f"/{place.cgroup}",
+        "exec-opts": ["native.cgroupdriver=cgroupfs"],  # systemd's driver takes only slices as a parent
         "features": {"containerd-snapshotter": True},
         "log-driver": "json-file",
         "log-opts": {"max-size": "10m", "max-file": "2"},
