@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
+import datetime as dt
 import ipaddress
 import json
 import ssl
@@ -36,7 +36,7 @@ def write_certificates(folder: Path) -> Path:
     """``rootCA.crt``, ``gateway.crt`` and ``gateway.key`` in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
 
     def begin(subject: str, public: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
         return (
@@ -45,8 +45,8 @@ def write_certificates(folder: Path) -> Path:
             .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")]))
             .public_key(public)
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
         )
 
     root = begin("test CA", ca_key.public_key()).add_extension(x509.BasicConstraints(True, None), True)
@@ -100,7 +100,8 @@ class Box:
         gateway = Gateway(self.settings, server_context(self.certificates), Log("gateway"))
         run = gateway.run(self._stopped, lambda _, port: listening.set_result(port))
         self._gateway = asyncio.create_task(run)
-        await asyncio.wait([self._gateway, listening], return_when=asyncio.FIRST_COMPLETED)
+        begun: list[asyncio.Future[Any]] = [self._gateway, listening]
+        await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
         if self._gateway.done():
             await self._gateway
         self.port = await listening

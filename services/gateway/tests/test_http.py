@@ -180,7 +180,7 @@ def test_a_big_answer_reaches_a_slow_reader() -> None:
     async def body(_: Site, connect: Open) -> None:
         reader, writer = await connect()
         writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n" * 3)
-        for _ in range(3):
+        for _number in range(3):
             assert await answer(reader) == (200, b"x" * 2_000_000)
 
     run(body)
@@ -236,23 +236,26 @@ def test_a_chunked_body_beyond_the_limit_is_refused() -> None:
     run(body)
 
 
+POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
 MALFORMED = {
-    "both lengths": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "both lengths, turned": b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
-    "two lengths": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
-    "twice the same length": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
-    "negative length": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-    "hexadecimal length": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 0x3\r\n\r\nabc",
-    "huge length": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
-    "space before colon": b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length : 3\r\n\r\nabc",
-    "folded header": b"GET /echo HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",
+    "both lengths": POST + b"Content-Length: 3\r\n" + CHUNKED + b"\r\n0\r\n\r\n",
+    "both lengths, turned": POST + CHUNKED + b"Content-Length: 3\r\n\r\n0\r\n\r\n",
+    "two lengths": POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    "twice the same length": POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+    "chunked twice": POST + CHUNKED + CHUNKED + b"\r\n0\r\n\r\n",
+    "negative length": POST + b"Content-Length: -1\r\n\r\n",
+    "hexadecimal length": POST + b"Content-Length: 0x3\r\n\r\nabc",
+    "huge length": POST + b"Content-Length: 99999999999999999999999\r\n\r\n",
+    "space before colon": POST + b"Content-Length : 3\r\n\r\nabc",
+    "folded header": POST + b"A: b\r\n c\r\n\r\n",
     "no host": b"GET /echo HTTP/1.1\r\n\r\n",
-    "two hosts": b"GET /echo HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
-    "NUL in a header": b"GET /echo HTTP/1.1\r\nHost: x\r\nA: \x00\r\n\r\n",
+    "two hosts": POST + b"Host: y\r\n\r\n",
+    "NUL in a header": POST + b"A: \x00\r\n\r\n",
     "bare line feeds in a header": b"GET /echo HTTP/1.1\r\nHost: x\nA: b\r\n\r\n",
-    "bad chunk size": b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    "chunk longer than it says": b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n0\r\n\r\n",
-    "1.0 with a coding": b"POST /echo HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "bad chunk size": POST + CHUNKED + b"\r\nzz\r\n",
+    "chunk longer than it says": POST + CHUNKED + b"\r\n1\r\nabc\r\n0\r\n\r\n",
+    "1.0 with a coding": b"POST /echo HTTP/1.0\r\n" + CHUNKED + b"\r\n0\r\n\r\n",
     "no HTTP": b"hello\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 64,
     "no target": b"GET HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -292,7 +295,7 @@ def test_a_header_that_never_ends_is_cut_off() -> None:
         reader, writer = await connect()
         writer.write(b"GET /echo HTTP/1.1\r\nHost: x\r\nA: ")
         with contextlib.suppress(ConnectionError):
-            for _ in range(100):
+            for _number in range(100):
                 writer.write(b"x" * 10_000)
                 await writer.drain()
         assert (await reader.read()).startswith(b"HTTP/1.1 431 ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import socket
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from esb_gateway.testing import package
+from esb_gateway.testing import Runtime, package
 
 
 def code_of(caught: pytest.ExceptionInfo[ClientError]) -> tuple[str, int, str]:
@@ -276,10 +277,14 @@ def test_tls_older_than_1_2_and_other_roots_are_refused(box: Any) -> None:
     with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
         ssl.get_server_certificate(("localhost", box.port), ca_certs=ssl.get_default_verify_paths().cafile)
     old = box.tls()
+    old.set_ciphers("DEFAULT:@SECLEVEL=0")
     old.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
-    with socket.create_connection(("localhost", box.port)) as plain, pytest.raises(OSError):
+    with (
+        socket.create_connection(("localhost", box.port)) as plain,
+        pytest.raises(ssl.SSLError, match="protocol"),
+    ):
         old.wrap_socket(plain, server_hostname="localhost")
 
 
@@ -476,13 +481,22 @@ def test_the_node_comes_back(box: Any) -> None:
 
 
 def test_what_runs_when_the_node_goes_is_answered(box: Any) -> None:
-    box.create(handler="app.hangs", Timeout=60)
+    runs = asyncio.Event()
+
+    async def behaviour(runtime: Runtime) -> int:
+        await runtime.next()
+        runs.set()
+        await asyncio.Event().wait()
+        return 0
+
+    box.behaviours["app.runs"] = behaviour
+    box.create(handler="app.runs", Timeout=60)
     client = box.client()
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(invoke, client, 1)
-        box.until(lambda: box.node.started == 1)
+        box.run(runs.wait())
         box.run(box.node.close())
-        error = running.exception()
+        error = running.exception(20)
     assert isinstance(error, ClientError)
     assert error.response["Error"]["Code"] == "ServiceException"
     box.run(box.node.open())

@@ -91,7 +91,7 @@ def run(path: Path, body: Body) -> None:
 
 
 def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
 def test_hello_is_first_and_welcome_is_told(tmp_path: Path) -> None:

@@ -91,11 +91,10 @@ class LambdaApi:
             text = path.decode("ascii")
         except UnicodeDecodeError:
             return refusal(UnknownOperation("the path is not percent-encoded"))
-        found = operations.find(exchange.method.decode(), text)
+        method = exchange.method.decode()
+        found = operations.find(method, text, query.decode("latin-1"))
         if found is None:
-            return refusal(
-                UnknownOperation(f"Lambda has no operation {exchange.method.decode()} {text[:200]}")
-            )
+            return refusal(UnknownOperation(f"Lambda has no operation {method} {text[:200]}"))
         name, segments = found
         operation = self._operations.get(name)
         if operation is None:
