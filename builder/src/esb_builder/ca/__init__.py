@@ -64,11 +64,7 @@ def init(folders: Folders, now: dt.datetime | None = None) -> Trust:
     own = _own_authority(folders, moment)
     if given is not None:
         judge.root(given, str(folders.root), moment)
-    company = (
-        given is not None
-        and not (own and given == issue.pem(own.certificate))
-        and not _is_ours(folders, given)
-    )
+    company = given is not None and not _is_ours(folders, given)
     if company and _company_signed(folders, moment):
         _ensure_key_owner(folders)
         return check(folders, moment)
