@@ -3,7 +3,7 @@
 For each step of the plan a stamp from an earlier run tells which image the same key gave; where
 the engine still has it, on the same parent, nothing runs, so that a build without changes costs
 one look at the engine. Else ``docker buildx build`` runs, with secrets as files, and its result
-is checked to stand on the very parent that was built before. One builder at a time per ESB_HOME.
+is checked to stand on the very parent that was built before. One builder at a time on an engine.
 
 Layers are stored uncompressed: they load faster into the node's containerd, and an image's
 size in the engine is its real one.
@@ -30,13 +30,14 @@ from esb_common import settings
 from esb_common.errors import BadInput, Broken, EsbError
 from esb_common.ids import Digest
 
-from esb_builder import base, fetching, oci, python_prefix, run, stamps
+from esb_builder import artefacts, base, fetching, oci, python_prefix, run, stamps
 from esb_builder.archive import image_id
 from esb_builder.ca import files, judge
 from esb_builder.cache import Layouts
 from esb_builder.engine import tools
 from esb_builder.plan import FAMILY, Image, Ingredients, Step, chosen, difference, plan
 from esb_builder.stamps import Stamp
+from esb_builder.store import Store
 from esb_builder.voice import Voice
 
 Base = Literal["debian", "registry"]
@@ -76,7 +77,10 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where building happens: the checkout, ESB_HOME, the engine, and the person's settings."""
+    """Where building happens: the checkout, ESB_HOME, the engine, and the person's settings.
+
+    ``artefacts`` is a folder with Firecracker's files; without one they are the store's.
+    """
 
     root: Path
     home: Path
@@ -84,16 +88,23 @@ class Workshop:
     environ: Mapping[str, str] = field(repr=False)
     voice: Voice
     source: Base = "debian"
+    artefacts: Path | None = None
 
     @classmethod
     def from_environ(
         cls, root: Path, engine: Docker, environ: Mapping[str, str], voice: Voice, source: Base = "debian"
     ) -> Workshop:
-        return cls(root, settings.folder(environ, "ESB_HOME", "~/.esb"), engine, environ, voice, source)
+        home = settings.folder(environ, "ESB_HOME", "~/.esb")
+        given = settings.text(environ, "ESB_ARTEFACTS", "")
+        return cls(root, home, engine, environ, voice, source, Path(given).absolute() if given else None)
 
     @property
     def layouts(self) -> Layouts:
         return Layouts(self.home / "cache" / "layouts")
+
+    @property
+    def store(self) -> Store:
+        return Store(self.home / "store")
 
     @property
     def root_ca(self) -> Path:
@@ -106,9 +117,10 @@ class Workshop:
 
 
 def build(shop: Workshop, names: Sequence[str] = ()) -> list[Built]:
-    """Have the named images (default: all) in the engine, and the function image's archive beside them."""
-    steps = plan(shop.root, chosen(names), _ingredients(shop))
-    with _alone(shop.home):
+    """Have the named images (default: PLAIN) in the engine, and the function image's archive beside them."""
+    images = chosen(names)
+    steps = plan(shop.root, images, _ingredients(shop, images))
+    with _alone(shop):
         results = _execute(shop, steps)
         if FUNCTION_IMAGE in results:
             _save(shop, results[FUNCTION_IMAGE].id)
@@ -132,7 +144,7 @@ def kept(shop: Workshop) -> dict[str, Digest]:
     }
 
 
-def _ingredients(shop: Workshop) -> Ingredients:
+def _ingredients(shop: Workshop, images: Sequence[Image]) -> Ingredients:
     uid, gid = gateway_user(shop.environ, os.getuid(), os.getgid())
     content = _root_ca(shop)
     arguments = {
@@ -141,9 +153,19 @@ def _ingredients(shop: Workshop) -> Ingredients:
         "ESB_GID": str(gid),
         "SOURCE_DATE_EPOCH": str(oci.INSTANT),
     }
-    if shop.source == "registry":
-        return Ingredients(arguments, {})
-    return Ingredients(arguments, {"debian": base.key(), "python": python_prefix.key(_prefix(shop))})
+    contexts = {}
+    if any(artefacts.CONTEXT in image.contexts for image in images):
+        found = _artefacts(shop)
+        arguments[artefacts.ARGUMENT], contexts[artefacts.CONTEXT] = found.kind, found.key
+    if shop.source == "debian":
+        contexts |= {"debian": base.key(), "python": python_prefix.key(_prefix(shop))}
+    return Ingredients(arguments, contexts)
+
+
+def _artefacts(shop: Workshop) -> artefacts.Artefacts:
+    if shop.artefacts:
+        return artefacts.given(shop.artefacts, shop.root, shop.store)
+    return artefacts.stored(shop.root, shop.store)
 
 
 def _root_ca(shop: Workshop) -> bytes:
@@ -247,10 +269,12 @@ def _arguments(shop: Workshop, step: Step, secrets: Mapping[str, Path], metadata
 
 
 def _replaced(shop: Workshop, image: Image) -> tuple[str, ...]:
-    return image.contexts if shop.source == "debian" else ()
+    return tuple(name for name in image.contexts if name == artefacts.CONTEXT or shop.source == "debian")
 
 
 def _context(shop: Workshop, name: str) -> str:
+    if name == artefacts.CONTEXT:
+        return str(_artefacts(shop).show(shop.store, shop.root))
     tools.require(HOST_TOOLS, shop.environ, shop.voice)
     if name == "debian":
         apt = base.apt_of_machine(shop.environ)
@@ -310,8 +334,13 @@ def save(engine: Docker, images: Sequence[Image], target: Path) -> None:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "build.lock").open("w") as lock:
+def _alone(shop: Workshop) -> Iterator[None]:
+    """One builder at a time on an engine: a tag moved in the middle would pull a parent from under a child.
+
+    The engine's own client folder is shared by everyone who uses it; a foreign engine has none of ours.
+    """
+    folder = Path(shop.engine.environ.get("DOCKER_CONFIG", shop.home))
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "esb-build.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

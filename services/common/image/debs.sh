@@ -22,7 +22,7 @@ fetching() {
 
 export DEBIAN_FRONTEND=noninteractive
 if [ -n "$(ls -A /run/debs)" ]; then
-    apt-get -qq -y --no-install-recommends --no-download install /run/debs/*.deb
+    apt-get -qq -y --no-install-recommends install /run/debs/*.deb
 else
     if [ -s /run/secrets/esb_apt_conf ]; then
         export APT_CONFIG=/run/secrets/esb_apt_conf
