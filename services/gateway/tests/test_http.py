@@ -313,8 +313,9 @@ def quick() -> Site:
         (b"GET /echo HT", b"HTTP/1.1 408 "),
         (b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na", b"HTTP/1.1 408 "),
         (b"", b""),
+        (post("/echo", b"1") + b"GET /echo HT", b"HTTP/1.1 200 "),
     ],
-    ids=["half a head", "half a body", "nothing"],
+    ids=["half a head", "half a body", "nothing", "half of a second head"],
 )
 def test_who_does_not_go_on_is_cut_off(sent: bytes, got: bytes) -> None:
     async def body(_: Site, connect: Open) -> None:

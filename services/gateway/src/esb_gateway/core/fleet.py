@@ -89,13 +89,14 @@ class _Pool:
     workers: set[Worker] = field(default_factory=set)
     idle: list[Worker] = field(default_factory=list)
     waiting: deque[_Waiting] = field(default_factory=deque)
+    returning: set[Worker] = field(default_factory=set)
     starting: int = 0
     retired: bool = False
-    recheck: float = 0.0
+    watched: float = NEVER
 
     def supply(self, now: float) -> int:
         """Workers that will take a waiting invocation without anything being started."""
-        return self.starting + sum(w.state is State.AWAY and w.soon_until > now for w in self.workers)
+        return self.starting + sum(worker.soon_until > now for worker in self.returning)
 
 
 class Fleet:
@@ -215,6 +216,7 @@ class Fleet:
         worker.become(State.AWAY, now, max(worker.due, now + AWAY_LEAST_S))
         worker.invocation = None
         worker.soon_until = now + RETURN_S
+        self._pools[worker.function].returning.add(worker)
         self._out.append(ev.Answer(event.invocation, event.outcome, worker.id))
 
     def _next_waiting(self, pool: _Pool) -> _Waiting | None:
@@ -257,6 +259,8 @@ class Fleet:
             return
         if worker.state is State.INITIALISING:
             pool.starting -= 1
+        else:
+            pool.returning.discard(worker)
         waiting = self._next_waiting(pool)
         if waiting is not None:
             self._hand(worker, waiting, now)
@@ -273,7 +277,6 @@ class Fleet:
             return
         self._pools[worker.function].idle.remove(worker)
         worker.become(State.AWAY, now, now + self.limits.init_s)
-        worker.soon_until = now
         self._watch(worker)
 
     def _init_error_posted(self, worker: Worker, body: bytes, now: float) -> None:
@@ -358,18 +361,13 @@ class Fleet:
         for pool in self._hungry.values():
             supply = pool.supply(now)
             if supply > pool.starting:
-                self._recheck(pool, now)
+                soon = min(w.soon_until for w in pool.returning if w.soon_until > now)
+                self._wake(pool, soon)
             if len(pool.waiting) > supply:
                 arrived = pool.waiting[supply].arrived
                 if best is None or arrived < best[0]:
                     best = (arrived, pool)
         return best[1] if best else None
-
-    def _recheck(self, pool: _Pool, now: float) -> None:
-        if pool.recheck <= now:
-            soon = (w.soon_until for w in pool.workers if w.state is State.AWAY and w.soon_until > now)
-            pool.recheck = min(soon)
-            self._wake(pool, pool.recheck)
 
     def _make_room(self, pool: _Pool, now: float) -> None:
         """Stop just as many idle workers of others as help; room that is coming counts."""
@@ -390,10 +388,7 @@ class Fleet:
 
     def _stop(self, worker: Worker, now: float) -> None:
         pool = self._pools[worker.function]
-        if worker.state is State.IDLE:
-            pool.idle.remove(worker)
-        elif worker.state in STARTING:
-            pool.starting -= 1
+        self._unlist(worker, pool)
         worker.become(State.STOPPING, now, NEVER)
         worker.invocation = None
         self._leaving += worker.charge
@@ -401,16 +396,21 @@ class Fleet:
 
     def _remove(self, worker: Worker) -> None:
         pool = self._pools[worker.function]
-        if worker.state is State.IDLE:
-            pool.idle.remove(worker)
-        elif worker.state in STARTING:
-            pool.starting -= 1
-        elif worker.state is State.STOPPING:
+        self._unlist(worker, pool)
+        if worker.state is State.STOPPING:
             self._leaving -= worker.charge
         pool.workers.remove(worker)
         del self._workers[worker.id]
         self._used -= worker.charge
         worker.due = NEVER
+
+    def _unlist(self, worker: Worker, pool: _Pool) -> None:
+        """Take a worker out of the lists that its state put it into."""
+        if worker.state is State.IDLE:
+            pool.idle.remove(worker)
+        elif worker.state in STARTING:
+            pool.starting -= 1
+        pool.returning.discard(worker)
 
     def _retired(self, function: Digest, now: float) -> None:
         pool = self._pools.get(function)
@@ -440,23 +440,30 @@ class Fleet:
             heapq.heappush(self._timers, (worker.due, next(self._order), worker))
 
     def _wake(self, pool: _Pool, when: float) -> None:
-        heapq.heappush(self._timers, (when, next(self._order), pool))
+        """Look at ``pool`` then, or earlier."""
+        if when < pool.watched:
+            pool.watched = when
+            heapq.heappush(self._timers, (when, next(self._order), pool))
 
     def _timer_fired(self, now: float) -> None:
         while self._timers and self._timers[0][0] <= now:
             when, _, subject = heapq.heappop(self._timers)
+            if when != subject.watched:
+                continue
+            subject.watched = NEVER
             if isinstance(subject, _Pool):
                 self._look_at(subject, now)
-            elif when == subject.watched:
-                subject.watched = NEVER
-                if subject.due <= now:
-                    self._ran_out(subject, now)
-                elif subject.due < NEVER:
-                    self._watch(subject)
+            elif subject.due <= now:
+                self._ran_out(subject, now)
+            elif subject.due < NEVER:
+                self._watch(subject)
 
     def _look_at(self, pool: _Pool, now: float) -> None:
-        if self._pools.get(pool.function) is pool and pool.waiting:
+        if pool.waiting:
             self._settle(pool, now)
+        later = next((w.deadline for w in pool.waiting if w.deadline > now), None)
+        if later is not None:
+            self._wake(pool, later)
 
     def _ran_out(self, worker: Worker, now: float) -> None:
         """The state of ``worker`` has lasted too long."""

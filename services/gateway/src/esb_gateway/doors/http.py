@@ -31,6 +31,7 @@ import httptools
 
 REASONS: Mapping[int, bytes] = MappingProxyType({s.value: s.phrase.encode() for s in HTTPStatus})
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+NEVER = float("inf")
 JOIN_BELOW = 64 * 1024
 """Bodies up to this size are copied behind their head, so that an answer is one write."""
 
@@ -207,12 +208,13 @@ class Connection(asyncio.Protocol):
         self._keep_alive = True
         self._queue: deque[Exchange] = deque()
         self._head_bytes = 0
+        self._begun = 0.0
         self._body_begun = 0.0
         self._lengths = 0
         self._codings = 0
         self._hosts = 0
         self._header_bytes = 0
-        self._due = float("inf")
+        self._due = NEVER
         self._timer: asyncio.TimerHandle | None = None
         self._reading = True
         self._drained: asyncio.Event | None = None
@@ -240,8 +242,6 @@ class Connection(asyncio.Protocol):
             if self._discarded > LINGER_BYTES:
                 self.abort()
             return
-        if self._incoming is None and self._current is None:
-            self._allow(self._limits.head_s)
         self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -255,11 +255,23 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._refuse(400, "malformed request")
         else:
-            if self._incoming is not None and self._incoming.route is None:
-                if self._head_bytes > self._limits.head_bytes + len(data):
-                    self._refuse(431, "the headers are too large")
-            elif self._incoming is None:
-                self._head_bytes = 0
+            if self._incoming is not None:
+                self._await_rest(self._incoming, len(data))
+
+    def _await_rest(self, exchange: Exchange, size: int) -> None:
+        """A request has begun and is not whole: give its head or its body time."""
+        now = self._loop.time()
+        if exchange.route is None:
+            if self._head_bytes > self._limits.head_bytes + size:
+                self._refuse(431, "the headers are too large")
+            elif self._begun == 0.0:
+                self._begun = now
+                self._allow(self._limits.head_s)
+        else:
+            if self._body_begun == 0.0:
+                self._body_begun = now
+            left = self._body_begun + self._limits.body_total_s - now
+            self._allow(min(self._limits.body_s, left))
 
     def eof_received(self) -> bool:
         """Tell who wants to know. A client that only half-closed still gets its answer."""
@@ -272,7 +284,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _: Exception | None) -> None:
         self.closed = True
-        self._due = float("inf")
+        self._due = NEVER
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -301,6 +313,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._incoming = Exchange(self)
+        self._begun = self._body_begun = 0.0
         self._lengths = self._codings = self._hosts = self._header_bytes = 0
 
     def on_url(self, part: bytes) -> None:
@@ -360,8 +373,6 @@ class Connection(asyncio.Protocol):
             self._begin(exchange)
         elif waits:
             self.write(CONTINUE)
-        self._body_begun = self._loop.time()
-        self._allow(self._limits.body_s)
 
     def on_body(self, part: bytes) -> None:
         exchange = self._incoming
@@ -376,8 +387,6 @@ class Connection(asyncio.Protocol):
             exchange._chunks.append(part)
         elif exchange._size > DISCARD_MOST:
             raise _Refusal(413, "the body is too large")
-        left = self._body_begun + self._limits.body_total_s - self._loop.time()
-        self._allow(min(self._limits.body_s, left))
 
     def on_message_complete(self) -> None:
         exchange, self._incoming = self._incoming, None
@@ -399,7 +408,7 @@ class Connection(asyncio.Protocol):
     # --- answering -----------------------------------------------------------------------
 
     def _begin(self, exchange: Exchange) -> None:
-        self._allow(None)
+        self._due = NEVER
         self._current = exchange
         route = exchange.route
         if isinstance(route, Route):
@@ -447,6 +456,7 @@ class Connection(asyncio.Protocol):
             self._allow(self._limits.idle_s)
             self._resume()
         else:
+            self._allow(self._limits.head_s if self._incoming.route is None else self._limits.body_s)
             self._resume()
 
     def _next(self) -> None:
@@ -525,7 +535,7 @@ class Connection(asyncio.Protocol):
     def _allow(self, seconds: float | None) -> None:
         """Give the present phase so much time. One timer, moved only when it fires."""
         if seconds is None:
-            self._due = float("inf")
+            self._due = NEVER
             return
         self._due = due = self._loop.time() + seconds
         if self._timer is None or self._timer.when() > due:
@@ -535,7 +545,7 @@ class Connection(asyncio.Protocol):
 
     def _ran_out(self) -> None:
         self._timer = None
-        if self.closed or self._due == float("inf"):
+        if self.closed or self._due == NEVER:
             return
         if self._due > self._loop.time():
             self._timer = self._loop.call_at(self._due, self._ran_out)

@@ -7,8 +7,8 @@ holds at hand, so each runs as a task of its own.
 from __future__ import annotations
 
 import base64
+import os
 import secrets
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote
@@ -28,7 +28,7 @@ from esb_gateway.core.errors import (
 from esb_gateway.core.function import LATEST, Deployed, Function, configuration
 from esb_gateway.core.logtail import Tail
 from esb_gateway.core.names import Place, resolve, violation
-from esb_gateway.core.outcome import Outcome, answer
+from esb_gateway.core.outcome import Outcome, Returned, answer
 from esb_gateway.core.ports import Call, Calls, Functions, Spawn
 from esb_gateway.doors.http import Exchange, Response, Route, json_response
 
@@ -146,6 +146,9 @@ class LambdaApi:
         trace = invoke.trace(given.get(b"x-amzn-trace-id"), self._clock.wall(), secrets.token_hex)
 
         def answered(outcome: Outcome, log: bytes) -> None:
+            if tail is None and isinstance(outcome, Returned):
+                exchange.answer_raw(_returned_head(request, trace), outcome.body)
+                return
             exchange.answer(_invoke_response(outcome, request, trace, None if tail is None else log))
 
         self._calls.invoke(Call(request, deployed, payload, trace, answered, context, tail))
@@ -208,8 +211,10 @@ class LambdaApi:
 
 
 def new_request() -> RequestId:
-    """A request id that was never used."""
-    return RequestId(str(uuid.uuid4()))
+    """A request id that was never used: a random UUID (RFC 9562 §5.4), made faster than uuid4."""
+    text = os.urandom(16).hex()
+    variant = "89ab"[int(text[16], 16) & 3]
+    return RequestId(f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}")
 
 
 def refusal(error: LambdaError, request: RequestId | None = None) -> Response:
@@ -221,6 +226,15 @@ def refusal(error: LambdaError, request: RequestId | None = None) -> Response:
 def ok(content: dict[str, Any], status: int = 200) -> Response:
     """An operation's result."""
     return json_response(status, content, (("x-amzn-RequestId", new_request()),))
+
+
+def _returned_head(request: RequestId, trace: str) -> bytes:
+    """The head of the most frequent answer, in one piece."""
+    head = (
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+        f"X-Amz-Executed-Version: {LATEST}\r\nx-amzn-RequestId: {request}\r\nX-Amzn-Trace-Id: {trace}\r\n"
+    )
+    return head.encode("latin-1")
 
 
 def _invoke_response(outcome: Outcome, request: RequestId, trace: str, log: bytes | None) -> Response:

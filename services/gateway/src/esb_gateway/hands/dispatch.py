@@ -23,7 +23,7 @@ from esb_gateway.core import events as ev
 from esb_gateway.core import loglines
 from esb_gateway.core.fleet import Fleet
 from esb_gateway.core.function import LATEST
-from esb_gateway.core.outcome import NodeLost, Outcome, RanOutcome, Throttled
+from esb_gateway.core.outcome import NodeLost, Outcome, RanOutcome, Returned, Throttled
 from esb_gateway.core.ports import Call, Descriptors, Handed, NodeLink, Spawn, WorkerDoor, WorkerVoice
 from esb_gateway.core.worker import WorkerView
 from esb_gateway.hands.output import LogBook, WorkerOutput, stamp
@@ -226,6 +226,8 @@ class Dispatch:
 
     def _hand(self, held: _Worker, call: Call) -> None:
         function = call.deployed.function
+        if not held.reported_init:
+            held.output.drain()  # what the init printed belongs before START
         held.output.begin()
         held.call = call
         held.handed = self._clock.monotonic()
@@ -272,10 +274,9 @@ class Dispatch:
 
     def _log_end(self, call: Call, outcome: Outcome, held: _Worker | None) -> None:
         """The lines that AWS prints after an invocation's own output."""
-        at = stamp(self._clock.wall())
         if held is None:
             if not isinstance(outcome, Throttled | NodeLost):
-                self._say(call, loglines.trouble(call.request, outcome, at))
+                self._say(call, self._trouble(call, outcome))
             return
         ran = held.call is call
         held.output.drain()
@@ -292,8 +293,13 @@ class Dispatch:
             init_ms=init_ms,
         )
         begin = [] if ran else [loglines.start(call.request, LATEST)]
-        trouble = loglines.trouble(call.request, outcome, at)
+        trouble = self._trouble(call, outcome)
         self._say(call, [*begin, *trouble, loglines.end(call.request), report])
+
+    def _trouble(self, call: Call, outcome: Outcome) -> list[str]:
+        if isinstance(outcome, Returned):
+            return []
+        return loglines.trouble(call.request, outcome, stamp(self._clock.wall()))
 
 
 def _peak(held: _Worker) -> int | None:

@@ -164,8 +164,7 @@ class WorkerOutput:
         self._loop.add_reader(descriptor, self._readable)
 
     def begin(self) -> None:
-        """An invocation begins; what was printed before it belongs before it."""
-        self.drain()
+        """An invocation begins."""
         self._lines.reset()
 
     def drain(self) -> None:
