@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from esb_builder import engine
-from esb_builder.engine import cleaning, daemon, tools
+from esb_builder.engine import cleaning, daemon, processes, tools
 from esb_builder.voice import Recorded
 from esb_common.errors import Misuse, NotPossibleHere
 
@@ -37,6 +39,26 @@ def test_a_folder_too_deep_for_a_socket_is_refused(tmp_path: Path) -> None:
 
 def test_stopping_what_never_was_is_no_work(tmp_path: Path) -> None:
     assert not engine.stop(engine.Place(tmp_path / "none", tmp_path, {}), Recorded())
+
+
+@pytest.mark.root
+@pytest.mark.skipif(
+    engine.not_here(Path("/etc/os-release").read_text(), os.geteuid()) is not None,
+    reason="ours is not brought here",
+)
+def test_ours_is_not_started_beside_an_engine_that_no_client_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("esb_builder.engine.reach.USUAL_SOCKET", tmp_path / "none.sock")
+    (tmp_path / "dockerd").write_bytes(Path("/bin/sleep").read_bytes())
+    (tmp_path / "dockerd").chmod(0o755)
+    with subprocess.Popen([tmp_path / "dockerd", "60"]) as other:
+        assert other.pid in [who.pid for who in processes.sharing_network("dockerd")]
+        with pytest.raises(NotPossibleHere, match="another Docker engine runs here") as caught:
+            engine.ensure(engine.Place(tmp_path / "root", tmp_path, {"PATH": str(tmp_path)}), Recorded())
+        other.kill()
+    assert "--embedded" in caught.value.hint
+    assert not (tmp_path / "root").exists()
 
 
 def test_a_purge_removes_what_we_made_and_nothing_else(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from esb_common.errors import Broken, NotPossibleHere
 
-from esb_builder.engine import daemon, features, packages, reach, tools
+from esb_builder.engine import daemon, features, packages, processes, reach, tools
 from esb_builder.engine.client import Engine
 from esb_builder.engine.place import Place
 from esb_builder.voice import Voice
@@ -85,6 +85,7 @@ def _bring(place: Place, voice: Voice) -> Engine:
             f"no Docker engine answers, and ESB brings its own only as root on Debian 12 or newer: {reason}",
             _WAYS_ON,
         )
+    _refuse_beside_another(place)
     try:
         tools.require(HOST_TOOLS, place.environ, voice)
         return daemon.start(place, voice)
@@ -92,6 +93,18 @@ def _bring(place: Place, voice: Voice) -> Engine:
         raise NotPossibleHere(
             f"the container engine cannot be brought up\n  {error.fact}", _WAYS_ON
         ) from None
+
+
+def _refuse_beside_another(place: Place) -> None:
+    """One that listens where no client looks, or that another ESB_ENGINE_ROOT brought."""
+    ours = processes.running_from(place.prefix)
+    others = [who for who in processes.sharing_network("dockerd") if who not in ours]
+    if others:
+        raise NotPossibleHere(
+            f"another Docker engine runs here (process {others[0].pid}), "
+            "and two in one network destroy each other's rules",
+            "point DOCKER_HOST at it, or stop it, or run without one: ./esb up --embedded",
+        )
 
 
 def not_here(os_release: str, uid: int) -> str | None:

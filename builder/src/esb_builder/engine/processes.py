@@ -47,6 +47,16 @@ def running_from(path: Path) -> list[Identity]:
     return [who for pid in _pids() if _program(pid).is_relative_to(real) and (who := identity(pid))]
 
 
+def sharing_network(program: str) -> list[Identity]:
+    """Processes of any program file with this name in our network namespace."""
+    here = _network("self")
+    return [
+        who
+        for pid in _pids()
+        if _program(pid).name == program and _network(str(pid)) == here and (who := identity(pid))
+    ]
+
+
 def in_cgroup(name: str) -> list[Identity]:
     """Processes in the top-level cgroup ``name`` of any hierarchy, or below it."""
     return [who for pid in _pids() if _in_cgroup(pid, f"/{name}/") and (who := identity(pid))]
@@ -71,6 +81,13 @@ def _program(pid: int) -> Path:
         return Path(str((PROC / str(pid) / "exe").readlink()).removesuffix(" (deleted)"))
     except OSError:
         return Path()
+
+
+def _network(pid: str) -> str:
+    try:
+        return str((PROC / pid / "ns/net").readlink())
+    except OSError:
+        return ""
 
 
 def _in_cgroup(pid: int, below: str) -> bool:
