@@ -14,7 +14,8 @@ CHUNK = 1 << 14
 @dataclass
 class Site:
     """``files`` by path. ``answers``: status codes to give first, by path. ``cut``: bytes after which an
-    answer breaks off, each used once. ``pause_s`` lies between chunks of 16 KiB. ``asked`` is what came.
+    answer breaks off, each used once. ``pause_s`` lies after each 16 KiB. ``asked`` is what came,
+    ``most_busy`` how many at once; ``arrived`` is set by each request.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -27,7 +28,11 @@ class Site:
     headers: dict[str, str] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     address: str = ""
+    arrived: threading.Event = field(default_factory=threading.Event)
     closing: threading.Event = field(default_factory=threading.Event)
+    busy: int = 0
+    most_busy: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def asked_for(self, path: str) -> list[dict[str, str]]:
         return [headers for one, headers in self.asked if one == path]
@@ -40,6 +45,17 @@ def serving(site: Site) -> Iterator[Site]:
 
         def do_GET(self) -> None:
             site.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            site.arrived.set()
+            with site.lock:
+                site.busy += 1
+                site.most_busy = max(site.busy, site.most_busy)
+            try:
+                self._answer()
+            finally:
+                with site.lock:
+                    site.busy -= 1
+
+        def _answer(self) -> None:
             path = self.path.removeprefix(site.address)  # asked as a proxy is, with the whole address
             if target := site.redirects.get(path):
                 self._head(302, 0, {"Location": target})

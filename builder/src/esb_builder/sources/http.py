@@ -29,7 +29,7 @@ TRIES = 5
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 8.0
 TIMEOUT_S = 30.0
-CHUNK = 1 << 16
+CHUNK = 1 << 14
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 _SYSTEM_STORE = Path("/etc/ssl/certs/ca-certificates.crt")
 
