@@ -52,7 +52,13 @@ class Shelf:
         self.store = FullStore()
         self.retired: list[Digest] = []
         place = Place("us-east-1", "000000000000")
-        self.library = Library(self.state, self.store, place, SystemClock(), self.retired.append)
+        self.forgotten: list[str] = []
+        self.library = Library(
+            self.state, self.store, place, SystemClock(), self.retired.append, self._forget
+        )
+
+    async def _forget(self, name: FunctionName) -> None:
+        self.forgotten.append(name)
 
     async def create(self) -> Function:
         members = {
@@ -200,6 +206,7 @@ def test_deleting_twice_is_not_found() -> None:
         shelf = Shelf()
         await shelf.create()
         await shelf.library.delete(NAME)
+        assert shelf.forgotten == [NAME]
         with pytest.raises(NotFound):
             await shelf.library.delete(NAME)
 

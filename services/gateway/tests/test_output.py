@@ -29,7 +29,7 @@ class Noon(Clock):
 def run(folder: Path, body: Callable[[LogBook], Awaitable[None]]) -> None:
     async def main() -> None:
         book = LogBook(folder, Noon(), Log("test"))
-        await book.open()
+        await book.open(lambda name: name == NAME)
         await body(book)
 
     asyncio.run(main())
@@ -74,6 +74,16 @@ def test_followers_hear_at_once_until_they_stop(tmp_path: Path) -> None:
         stop()
         book.write(NAME, [b"two"])
         assert heard == [b"1970-01-01T12:00:00.250Z one\n"]
+
+    run(tmp_path, body)
+
+
+def test_opening_removes_the_logs_of_functions_that_are_gone(tmp_path: Path) -> None:
+    for name in ("f.log", "f.log.1", "g.log"):
+        (tmp_path / name).write_bytes(b"")
+
+    async def body(_: LogBook) -> None:
+        assert set(sizes_in(tmp_path)) == {"f.log", "f.log.1"}
 
     run(tmp_path, body)
 

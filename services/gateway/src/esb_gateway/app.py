@@ -66,7 +66,7 @@ class Gateway:
             store = FileStore(data / "store")
             await store.open()
             logs = LogBook(data / "logs", self._clock, self._log)
-            await logs.open()
+            await logs.open(lambda name: state.find(name) is not None)
             async with asyncio.TaskGroup() as tasks:
                 await self._serve(tasks, state, store, logs, stopped, listening)
         finally:
@@ -90,7 +90,7 @@ class Gateway:
         link = SocketNodeLink(settings.run_dir / "node.sock", log)
         fleet = Fleet(settings.limits, lambda: WorkerId(f"w-{secrets.token_hex(8)}"))
         dispatch = Dispatch(fleet, link, logs, clock, log, spawn, RuntimeDoor)
-        library = Library(state, store, settings.place, clock, dispatch.retire)
+        library = Library(state, store, settings.place, clock, dispatch.retire, logs.remove)
         dispatch.pool_closed = lambda blob: spawn(library.sweep(blob))
         swept = await library.sweep_all()
         log.info("opened", data=str(settings.data_dir), functions=library.count(), swept=swept)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from esb_common.clock import Clock
 from esb_common.ids import Digest, FunctionName, digest_of
@@ -24,16 +24,26 @@ from esb_gateway.core.requests import CodeUpdate, ConfigurationUpdate, Creation
 
 
 class Library:
-    """All functions. ``retire`` is told which blob no new invocation will name."""
+    """All functions.
+
+    ``retire`` is told which blob no new invocation will name, ``forget`` which function is gone.
+    """
 
     def __init__(
-        self, state: State, store: Store, place: Place, clock: Clock, retire: Callable[[Digest], None]
+        self,
+        state: State,
+        store: Store,
+        place: Place,
+        clock: Clock,
+        retire: Callable[[Digest], None],
+        forget: Callable[[FunctionName], Awaitable[None]],
     ) -> None:
         self._state = state
         self._store = store
         self._place = place
         self._clock = clock
         self._retire = retire
+        self._forget = forget
         self._lock = asyncio.Lock()
         self._retired: dict[Digest, Digest] = {}
         self.find = state.find
@@ -93,6 +103,7 @@ class Library:
             old = self.get(name)
             await self._state.remove(name)
             self._give_up(old)
+            await self._forget(name)
 
     async def sweep(self, blob: Digest) -> None:
         """Remove a retired blob, and its code where nobody else has it."""

@@ -54,9 +54,15 @@ class LogBook:
         self._followers: dict[FunctionName, list[Follower]] = {}
         self._writing = asyncio.Lock()
 
-    async def open(self) -> None:
-        """Make the folder."""
-        await asyncio.to_thread(lambda: self._folder.mkdir(mode=0o700, parents=True, exist_ok=True))
+    async def open(self, exists: Callable[[FunctionName], bool]) -> None:
+        """Make the folder, and remove the logs of functions that no longer exist."""
+        await asyncio.to_thread(self._open, exists)
+
+    def _open(self, exists: Callable[[FunctionName], bool]) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
+            if not exists(FunctionName(path.name.partition(".")[0])):
+                path.unlink()
 
     async def run(self) -> None:
         """Write what is pending until cancelled, and once more then."""
