@@ -70,6 +70,14 @@ def settings(tmp_path: Path) -> NodeSettings:
     return node_settings({"ESB_MODE": "memory", "ESB_HOME": str(tmp_path)}, os.geteuid(), os.getegid())
 
 
+async def _listening(path: Path, node: asyncio.Task[None]) -> None:
+    """Go round the loop until the node listens; it starts within the same loop."""
+    while not path.exists() and not node.done():
+        turned = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(turned.set_result, None)
+        await turned
+
+
 def with_node(settings: NodeSettings, play: Play) -> None:
     """Run ``play`` beside a serving node; afterwards nothing of the node may be left."""
 
@@ -77,9 +85,7 @@ def with_node(settings: NodeSettings, play: Play) -> None:
         stop = asyncio.Event()
         node = asyncio.create_task(serve(settings, stop))
         path = settings.run_folder / "node.sock"
-        async with asyncio.timeout(10):
-            while not path.exists() and not node.done():
-                await asyncio.sleep(0)
+        await asyncio.wait_for(_listening(path, node), 10)
         gateway = Gateway(settings)
         try:
             await play(settings, gateway)

@@ -17,9 +17,10 @@ def _take_output() -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-    # Through at once: a line of the function must be readable before its response is.
+    # A pipe's output would wait in blocks. AWS's client later flushes each write; until then, and for whoever
+    # kept the old stream, whole lines go out at once, also if the process dies right after.
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(line_buffering=True, write_through=True)  # type: ignore[union-attr]
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
 
 
 def _see_as_on_aws() -> None:

@@ -111,6 +111,7 @@ class ProcessDriver:
         self._finishing: set[asyncio.Task[Exit]] = set()
         self._link: socket.socket | None = None
         self._spawner: asyncio.subprocess.Process | None = None
+        self._one_spawner = asyncio.Lock()
 
     # --- life ---
 
@@ -131,10 +132,7 @@ class ProcessDriver:
 
     async def close(self) -> None:
         """End the spawner, and with it whatever was left."""
-        if self._link is not None:
-            asyncio.get_running_loop().remove_reader(self._link)
-            self._link.close()
-            self._link = None
+        self._hang_up()
         if self._spawner is not None:
             await self._spawner.wait()
             self._spawner = None
@@ -143,6 +141,28 @@ class ProcessDriver:
             await asyncio.wait(self._finishing)
         if self._groups is not None:
             self._groups.close()
+
+    @property
+    def spawner_process(self) -> int:
+        """The process id of the spawner. Only while the driver is open."""
+        assert self._spawner is not None
+        return self._spawner.pid
+
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            asyncio.get_running_loop().remove_reader(self._link)
+            self._link.close()
+            self._link = None
+
+    async def _require_spawner(self) -> None:
+        async with self._one_spawner:
+            if self._link is None and self._spawner is not None:
+                await self._spawner.wait()
+                lock = await self._lock()
+                try:
+                    await self._start_spawner(lock)
+                finally:
+                    os.close(lock)
 
     async def _lock(self) -> int:
         """The lock that every process of an earlier node's spawner holds as long as it lives."""
@@ -232,8 +252,8 @@ class ProcessDriver:
         except ConnectionResetError:
             content = b""
         if not content:
-            self._log.error("the spawner is gone, and all workers with it")
-            asyncio.get_running_loop().remove_reader(self._link)
+            self._log.error("the spawner is gone, and all workers with it; the next start makes a new one")
+            self._hang_up()
             self._lose_workers()
             return
         ended = orders.decode(content)
@@ -251,6 +271,7 @@ class ProcessDriver:
     async def start(self, plan: WorkerPlan) -> RunningProcess:
         """Start a worker; see ``core.ports.Driver``."""
         begun = time.monotonic()
+        await self._require_spawner()
         loop = asyncio.get_running_loop()
         report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         report.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
