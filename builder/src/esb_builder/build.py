@@ -30,14 +30,13 @@ from esb_common import settings
 from esb_common.errors import BadInput, Broken, EsbError
 from esb_common.ids import Digest
 
-from esb_builder import artefacts, base, fetching, oci, python_prefix, run, stamps
+from esb_builder import base, fetching, oci, python_prefix, run, stamps
 from esb_builder.archive import image_id
 from esb_builder.ca import files, judge
 from esb_builder.cache import Layouts
 from esb_builder.engine import tools
 from esb_builder.plan import FAMILY, Image, Ingredients, Step, chosen, difference, plan
 from esb_builder.stamps import Stamp
-from esb_builder.store import Store
 from esb_builder.voice import Voice
 
 Base = Literal["debian", "registry"]
@@ -77,10 +76,7 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where building happens: the checkout, ESB_HOME, the engine, and the person's settings.
-
-    ``artefacts`` is a folder with Firecracker's files; without one they are the store's.
-    """
+    """Where building happens: the checkout, ESB_HOME, the engine, and the person's settings."""
 
     root: Path
     home: Path
@@ -88,23 +84,16 @@ class Workshop:
     environ: Mapping[str, str] = field(repr=False)
     voice: Voice
     source: Base = "debian"
-    artefacts: Path | None = None
 
     @classmethod
     def from_environ(
         cls, root: Path, engine: Docker, environ: Mapping[str, str], voice: Voice, source: Base = "debian"
     ) -> Workshop:
-        home = settings.folder(environ, "ESB_HOME", "~/.esb")
-        given = settings.text(environ, "ESB_ARTEFACTS", "")
-        return cls(root, home, engine, environ, voice, source, Path(given).absolute() if given else None)
+        return cls(root, settings.folder(environ, "ESB_HOME", "~/.esb"), engine, environ, voice, source)
 
     @property
     def layouts(self) -> Layouts:
         return Layouts(self.home / "cache" / "layouts")
-
-    @property
-    def store(self) -> Store:
-        return Store(self.home / "store")
 
     @property
     def root_ca(self) -> Path:
@@ -117,9 +106,8 @@ class Workshop:
 
 
 def build(shop: Workshop, names: Sequence[str] = ()) -> list[Built]:
-    """Have the named images (default: PLAIN) in the engine, and the function image's archive beside them."""
-    images = chosen(names)
-    steps = plan(shop.root, images, _ingredients(shop, images))
+    """Have the named images (default: all) in the engine, and the function image's archive beside them."""
+    steps = plan(shop.root, chosen(names), _ingredients(shop))
     with _alone(shop):
         results = _execute(shop, steps)
         if FUNCTION_IMAGE in results:
@@ -144,7 +132,7 @@ def kept(shop: Workshop) -> dict[str, Digest]:
     }
 
 
-def _ingredients(shop: Workshop, images: Sequence[Image]) -> Ingredients:
+def _ingredients(shop: Workshop) -> Ingredients:
     uid, gid = gateway_user(shop.environ, os.getuid(), os.getgid())
     content = _root_ca(shop)
     arguments = {
@@ -153,19 +141,9 @@ def _ingredients(shop: Workshop, images: Sequence[Image]) -> Ingredients:
         "ESB_GID": str(gid),
         "SOURCE_DATE_EPOCH": str(oci.INSTANT),
     }
-    contexts = {}
-    if any(artefacts.CONTEXT in image.contexts for image in images):
-        found = _artefacts(shop)
-        arguments[artefacts.ARGUMENT], contexts[artefacts.CONTEXT] = found.kind, found.key
-    if shop.source == "debian":
-        contexts |= {"debian": base.key(), "python": python_prefix.key(_prefix(shop))}
-    return Ingredients(arguments, contexts)
-
-
-def _artefacts(shop: Workshop) -> artefacts.Artefacts:
-    if shop.artefacts:
-        return artefacts.given(shop.artefacts, shop.root, shop.store)
-    return artefacts.stored(shop.root, shop.store)
+    if shop.source == "registry":
+        return Ingredients(arguments, {})
+    return Ingredients(arguments, {"debian": base.key(), "python": python_prefix.key(_prefix(shop))})
 
 
 def _root_ca(shop: Workshop) -> bytes:
@@ -269,12 +247,10 @@ def _arguments(shop: Workshop, step: Step, secrets: Mapping[str, Path], metadata
 
 
 def _replaced(shop: Workshop, image: Image) -> tuple[str, ...]:
-    return tuple(name for name in image.contexts if name == artefacts.CONTEXT or shop.source == "debian")
+    return image.contexts if shop.source == "debian" else ()
 
 
 def _context(shop: Workshop, name: str) -> str:
-    if name == artefacts.CONTEXT:
-        return str(_artefacts(shop).show(shop.store, shop.root))
     tools.require(HOST_TOOLS, shop.environ, shop.voice)
     if name == "debian":
         apt = base.apt_of_machine(shop.environ)
