@@ -322,14 +322,14 @@ def test_a_lost_node_fails_what_runs_and_keeps_what_waits() -> None:
     play.idle("w1", "i0")
     play.arrive("i1")
     play.arrive("i2")
-    assert play.do(ev.NodeWentAway()) == [answer("i1", NodeLost(), "w1")]
+    assert play.do(ev.NodeWentAway()) == [answer("i1", NodeLost(ran=True), "w1")]
     assert play.do(ev.NodeWelcomed()) == [start("w2")]
 
 
 def test_waiting_for_a_node_ends_at_the_deadline() -> None:
     play = Play(node=False)
     assert play.arrive("i1") == []
-    assert play.timer(3) == [answer("i1", NodeLost())]
+    assert play.timer(3) == [answer("i1", NodeLost(ran=False))]
 
 
 def test_a_worker_whose_poll_broke_gets_no_invocation_until_it_asks_again() -> None:

@@ -35,7 +35,7 @@ def test_exits_are_told_in_awss_words(end: outcome.WorkerExited, text: str) -> N
 def test_what_is_no_functions_failure_is_an_error_of_the_api() -> None:
     refusals = [
         outcome.answer(end, ID)
-        for end in (outcome.Throttled(), outcome.NodeLost(), outcome.NotStarted("NoRoom", "m"))
+        for end in (outcome.Throttled(), outcome.NodeLost(ran=True), outcome.NotStarted("NoRoom", "m"))
     ]
     assert [refusal.status for refusal in refusals if isinstance(refusal, LambdaError)] == [429, 500, 500]
 
@@ -94,6 +94,15 @@ def test_lines_are_cut_where_they_end_wherever_reads_ended() -> None:
     assert lines.feed(b"b\nc\n\nd") == [b"ab", b"c", b""]
     assert lines.flush() == [b"d"]
     assert lines.flush() == []
+
+
+def test_the_lines_of_one_event_are_lines() -> None:
+    assert Lines().feed(b"[ERROR] E\rTraceback\r  at\r\nnext\r\n") == [
+        b"[ERROR] E",
+        b"Traceback",
+        b"  at",
+        b"next",
+    ]
 
 
 def test_a_line_without_end_is_cut() -> None:

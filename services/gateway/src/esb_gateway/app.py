@@ -22,7 +22,7 @@ from esb_common.ids import WorkerId
 from esb_common.log import Log
 
 from esb_gateway.core.fleet import Fleet
-from esb_gateway.core.ports import State, Store
+from esb_gateway.core.ports import Spawn, State, Store
 from esb_gateway.doors import admin
 from esb_gateway.doors.admin import AdminDoor, Pages
 from esb_gateway.doors.http import Connection, Exchange, HttpLimits, Registry, Response, Route
@@ -81,12 +81,8 @@ class Gateway:
         stopped: asyncio.Event,
         listening: Listening,
     ) -> None:
-        def spawn(work: Coroutine[Any, Any, None]) -> None:
-            task = tasks.create_task(self._contained(work))
-            self._background.add(task)
-            task.add_done_callback(self._background.discard)
-
         settings, clock, log = self._settings, self._clock, self._log
+        spawn = self._spawner(tasks)
         link = SocketNodeLink(settings.run_dir / "node.sock", log)
         fleet = Fleet(settings.limits, lambda: WorkerId(f"w-{secrets.token_hex(8)}"))
         dispatch = Dispatch(fleet, link, logs, clock, log, spawn, RuntimeDoor)
@@ -111,9 +107,7 @@ class Gateway:
         listening(host, port)
         try:
             await stopped.wait()
-            server.close()
-            box.close()
-            await self._answer_the_rest(dispatch)
+            await self._answer_the_rest(server, box, dispatch)
         finally:
             server.close()
             self._registry.abort()
@@ -138,14 +132,24 @@ class Gateway:
                 "stop what listens there, or set ESB_PORT",
             ) from None
 
-    async def _answer_the_rest(self, dispatch: Dispatch) -> None:
-        """Let calls in flight end, for a while."""
+    async def _answer_the_rest(self, server: asyncio.Server, box: AdminDoor, dispatch: Dispatch) -> None:
+        """Accept no more, and let calls in flight end, for a while."""
+        server.close()
+        box.close()
         self._registry.drain()
         self._log.info("stopping", calls=dispatch.calls)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await dispatch.quiet()
                 await self._registry.empty()
+
+    def _spawner(self, tasks: asyncio.TaskGroup) -> Spawn:
+        def spawn(work: Coroutine[Any, Any, None]) -> None:
+            task = tasks.create_task(self._contained(work))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)
+
+        return spawn
 
     async def _contained(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work of one request or one clean-up: its failure is logged and ends nothing else."""

@@ -236,7 +236,7 @@ class Fleet:
         """Throttle who has waited too long, except those for whom a worker is starting."""
         served = list(islice(pool.waiting, pool.starting))
         kept = deque(served)
-        outcome = Throttled() if self._node else NodeLost()
+        outcome = Throttled() if self._node else NodeLost(ran=False)
         for waiting in islice(pool.waiting, pool.starting, None):
             if waiting.deadline <= now:
                 self._out.append(ev.Answer(waiting.invocation, outcome))
@@ -330,7 +330,7 @@ class Fleet:
         for worker in list(self._workers.values()):
             self._remove(worker)
             if worker.state is State.BUSY and worker.invocation is not None:
-                self._out.append(ev.Answer(worker.invocation, NodeLost(), worker.id))
+                self._out.append(ev.Answer(worker.invocation, NodeLost(ran=True), worker.id))
         for pool in list(self._pools.values()):
             self._settle(pool, now)
 

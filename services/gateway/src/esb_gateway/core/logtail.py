@@ -29,7 +29,7 @@ class Lines:
     def flush(self) -> list[bytes]:
         """What stands without a line end."""
         partial, self._partial = self._partial, b""
-        return self._within([partial] if partial else [])
+        return self._within(_cut(partial) if partial else [])
 
     def reset(self) -> None:
         """An invocation begins: it may print as much as any other."""
@@ -47,6 +47,9 @@ class Lines:
 
 
 def _cut(line: bytes) -> list[bytes]:
+    """Lines of at most :data:`LINE_MOST`. AWS's clients write the lines of one event with ``\\r`` between them."""
+    if b"\r" in line:
+        return [part for one in line.rstrip(b"\r").split(b"\r") for part in _cut(one)]
     if len(line) <= LINE_MOST:
         return [line]
     return [line[begin : begin + LINE_MOST] for begin in range(0, len(line), LINE_MOST)]

@@ -77,7 +77,9 @@ class NotStarted:
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """The node went away while the invocation ran, or stayed away until its deadline."""
+    """The node went away while the invocation ran, or (not ``ran``) stayed away until its deadline."""
+
+    ran: bool
 
 
 RanOutcome = Returned | FunctionFailed | ResponseTooLarge
@@ -109,8 +111,9 @@ def answer(outcome: Outcome, request: RequestId) -> FunctionResult | LambdaError
             return TooManyRequests("ConcurrentInvocationLimitExceeded")
         case NotStarted(error, message):
             return ServiceFailure(f"no worker could be started: {error}: {message}")
-        case NodeLost():
-            return ServiceFailure("the runtime node went away; the invocation may have run")
+        case NodeLost(ran):
+            gone = "the runtime node went away; the invocation may have run"
+            return ServiceFailure(gone if ran else "no runtime node is connected; the invocation did not run")
         case _:
             assert_never(outcome)
 
