@@ -70,9 +70,9 @@ def settings(tmp_path: Path) -> NodeSettings:
     return node_settings({"ESB_MODE": "memory", "ESB_HOME": str(tmp_path)}, os.geteuid(), os.getegid())
 
 
-async def _listening(path: Path, node: asyncio.Task[None]) -> None:
+async def _listening(done: Callable[[], bool]) -> None:
     """Go round the loop until the node listens; it starts within the same loop."""
-    while not path.exists() and not node.done():
+    while not done():
         turned = asyncio.get_running_loop().create_future()
         asyncio.get_running_loop().call_soon(turned.set_result, None)
         await turned
@@ -85,7 +85,7 @@ def with_node(settings: NodeSettings, play: Play) -> None:
         stop = asyncio.Event()
         node = asyncio.create_task(serve(settings, stop))
         path = settings.run_folder / "node.sock"
-        await asyncio.wait_for(_listening(path, node), 10)
+        await asyncio.wait_for(_listening(lambda: path.exists() or node.done()), 10)
         gateway = Gateway(settings)
         try:
             await play(settings, gateway)
