@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from authorities import NOW
-from esb_builder import build, dockerfile, oci, plan, run
+from esb_builder import build, dockerfile, plan, run, stamps
+from esb_builder.archive import image_id
 from esb_builder.build import Workshop
 from esb_builder.ca import issue
 from esb_builder.voice import Recorded
@@ -18,41 +20,10 @@ from esb_common.errors import BadInput, Broken
 
 ROOT = Path(__file__).parents[2]
 
-DOCKER = """
-import hashlib, json, os, pathlib, sys
-words = sys.argv[1:]
-place = pathlib.Path(os.environ["ENGINE"])
-asked = place / "asked"
-def options(name):
-    return [word.partition("=")[2] for word in words if word.startswith(f"--{name}=")]
-if words[:2] == ["buildx", "build"]:
-    told = place / "fails"
-    if told.exists():
-        sys.exit(told.read_text())
-    name = options("output")[0].partition("name=")[2].partition(",")[0]
-    parent = place / (os.environ["PARENT_OF_" + name.partition(":")[0].replace("-", "_")] + ":latest")
-    below = json.loads(parent.read_text())["layers"] if parent.name != ":latest" else []
-    own = hashlib.sha256("".join(options("build-arg")).encode() + (place / "seed").read_bytes()).hexdigest()
-    image = {"id": "sha256:" + own, "layers": [*below, "sha256:" + own]}
-    (place / name).write_text(json.dumps(image))
-    metadata = {"containerimage.config.digest": image["id"]}
-    pathlib.Path(options("metadata-file")[0]).write_text(json.dumps(metadata))
-    with asked.open("a") as out:
-        out.write(json.dumps(words) + "\\n")
-elif words[:2] == ["image", "inspect"]:
-    for name in words[3:]:
-        if (place / name).exists():
-            image = json.loads((place / name).read_text())
-            print(json.dumps([name]), image["id"], json.dumps(image["layers"]), sep="\\t")
-elif words[0] == "save":
-    (place / "saved").write_text("once more")
-    pathlib.Path(words[2]).write_bytes((place / "archive.tar").read_bytes())
-"""
-
 
 @dataclass
 class Engine:
-    """A stand-in that keeps images as files; ``asked`` are the builds that ran."""
+    """The stand-in of ``tests/docker_stand_in.py``; ``asked`` are the builds that ran."""
 
     place: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -67,8 +38,17 @@ class Engine:
 
     @property
     def built(self) -> list[str]:
-        outputs = [word for words in self.asked for word in words if word.startswith("--output=")]
-        return [word.partition("name=esb-")[2].partition(":")[0] for word in outputs]
+        names = {f"--file={image.dockerfile}": name for name, image in plan.FAMILY.items()}
+        return [names[word].removeprefix("esb-") for words in self.asked for word in words if word in names]
+
+    def stand(self, **parents: str) -> None:
+        """Let Dockerfiles of images stand on others than in the family."""
+        usual = {image.dockerfile: image.parent or "" for image in plan.FAMILY.values()}
+        other = {plan.FAMILY[name.replace("_", "-")].dockerfile: below for name, below in parents.items()}
+        (self.place / "parents.json").write_text(json.dumps(usual | other))
+
+    def lose(self, name: str) -> None:
+        (self.place / f"{name}:latest.tar").unlink()
 
     def forget(self) -> None:
         (self.place / "asked").unlink(missing_ok=True)
@@ -80,12 +60,15 @@ def engine(tmp_path: Path) -> Engine:
     place.mkdir()
     (place / "seed").write_text("1")
     program = place / "docker"
-    program.write_text(f"#!{sys.executable}\n{DOCKER}")
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {ROOT}/tests/docker_stand_in.py "$@"\n')
     program.chmod(0o755)
-    parents = {
-        f"PARENT_OF_{name.replace('-', '_')}": image.parent or "" for name, image in plan.FAMILY.items()
-    }
-    return Engine(place, {"PATH": f"{place}:{os.environ['PATH']}", "ENGINE": str(place), **parents})
+    paths = os.pathsep.join(str(ROOT / path / "src") for path in ("builder", "services/common"))
+    made = Engine(
+        place,
+        {"PATH": f"{place}:{os.environ['PATH']}", "STAND_IN": str(place), "PYTHONPATH": paths},
+    )
+    made.stand()
+    return made
 
 
 @pytest.fixture
@@ -136,7 +119,10 @@ def test_a_changed_file_builds_what_takes_it_and_says_so(shop: Workshop, engine:
     (shop.root / "services/gateway/entrypoint.sh").write_text("#!/bin/sh\n")
     build.build(shop, ["gateway", "runtime-node"])
     assert engine.built == ["gateway"]
-    assert said(shop)[-1] == "build esb-gateway (services/gateway/entrypoint.sh changed)"
+    assert said(shop)[-2:] == [
+        "build esb-gateway (services/gateway/entrypoint.sh changed)",
+        "load esb-gateway",
+    ]
 
 
 def test_a_new_root_ca_builds_the_whole_family(shop: Workshop, engine: Engine) -> None:
@@ -148,11 +134,34 @@ def test_a_new_root_ca_builds_the_whole_family(shop: Workshop, engine: Engine) -
     assert engine.built == ["os-base", "python-base", "gateway"]
 
 
-def test_an_image_that_the_engine_lost_is_built_again(shop: Workshop, engine: Engine) -> None:
-    build.build(shop, ["gateway"])
+def test_an_image_that_the_engine_lost_is_loaded_again_and_not_built(shop: Workshop, engine: Engine) -> None:
+    first = build.build(shop, ["gateway"])[-1]
     engine.forget()
-    (engine.place / "esb-gateway:latest").unlink()
-    assert build.build(shop, ["gateway"])[-1].why == "the engine does not have it"
+    engine.lose("esb-gateway")
+    again = build.build(shop, ["gateway"])[-1]
+    assert (again.why, again.id) == ("the engine does not have it", first.id)
+    assert engine.built == []
+    assert build.kept(shop)["esb-gateway"] == first.id
+
+
+def test_an_image_under_our_tag_that_we_did_not_make_is_replaced_by_ours(
+    shop: Workshop, engine: Engine
+) -> None:
+    """What ``docker compose build`` leaves."""
+    first = build.build(shop, ["gateway"])[-1]
+    (engine.place / "esb-gateway:latest.tar").write_bytes(
+        (engine.place / "esb-os-base:latest.tar").read_bytes()
+    )
+    again = build.build(shop, ["gateway"])[-1]
+    assert (again.why, again.id) == ("the engine does not have it", first.id)
+
+
+def test_an_image_that_the_store_lost_is_built_again(shop: Workshop, engine: Engine) -> None:
+    first = build.build(shop, ["gateway"])[-1]
+    engine.forget()
+    shop.store.path(shop.shelf.layers(first.id)[-1].removeprefix("sha256:")).unlink()
+    again = build.build(shop, ["gateway"])[-1]
+    assert (again.why, again.id) == ("the store does not have it", first.id)
     assert engine.built == ["gateway"]
 
 
@@ -160,17 +169,41 @@ def test_a_base_that_became_another_image_moves_what_stands_on_it(shop: Workshop
     build.build(shop, ["gateway"])
     engine.forget()
     (engine.place / "seed").write_text("2")
-    (engine.place / "esb-python-base:latest").unlink()
+    (shop.home / "stamps/esb-python-base.json").unlink()
     whys = [one.why for one in build.build(shop, ["gateway"])]
-    assert whys == ["", "the engine does not have it", "esb-python-base is another image now"]
+    assert whys == ["", "first build", "esb-python-base is another image now"]
 
 
 def test_a_child_on_an_unexpected_parent_is_refused(shop: Workshop, engine: Engine) -> None:
     build.build(shop, ["esb-python-base"])
-    engine.environ["PARENT_OF_esb_gateway"] = "esb-os-base"
-    with pytest.raises(Broken, match="esb-gateway does not stand on the esb-python-base"):
+    engine.stand(esb_gateway="esb-os-base")
+    with pytest.raises(Broken, match="esb-gateway was not built on the layers of its canonical parent"):
         build.build(shop, ["gateway"])
     assert "esb-gateway" not in build.kept(shop)
+
+
+def test_an_older_canonical_form_is_built_anew(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["os-base"])
+    stamp = stamps.read(shop.home, "esb-os-base")
+    assert stamp is not None
+    stamps.write(shop.home, "esb-os-base", replace(stamp, form=0))
+    assert build.build(shop, ["os-base"])[-1].why == "the canonical form changed"
+
+
+def test_an_engine_is_lent_the_layers_that_it_need_not_export(shop: Workshop, engine: Engine) -> None:
+    built = {one.name: one.id for one in build.build(shop, ["gateway"])}
+    lent = json.loads((engine.place / "lent").read_text())
+    assert lent == sorted(one.removeprefix("sha256:") for one in shop.shelf.layers(built["esb-python-base"]))
+
+
+def test_an_engine_that_cannot_export_gives_the_same_images(shop: Workshop, engine: Engine) -> None:
+    """Without containerd's image store: by a name of the build's own, which is forgotten again."""
+    exported = build.build(shop, ["gateway"])
+    shutil.rmtree(shop.home / "stamps")
+    (engine.place / "no-store").touch()
+    saved = build.build(shop, ["gateway"])
+    assert [one.id for one in saved] == [one.id for one in exported]
+    assert not list(engine.place.glob("esb-built*"))
 
 
 def test_secrets_are_files_and_a_proxy_is_passed_by_name(shop: Workshop, engine: Engine) -> None:
@@ -222,12 +255,8 @@ def test_a_certificate_that_is_no_authority_is_refused_before_anything_starts(
 
 
 def test_the_function_image_is_saved_for_the_node(shop: Workshop, engine: Engine) -> None:
-    (engine.place / "layer.tar").write_bytes(bytes(10240))
-    oci.write_image(engine.place / "layout", [engine.place / "layer.tar"], {}, "esb-lambda-python:latest")
-    oci.write_archive(engine.place / "archive.tar", engine.place / "layout")
-    build.build(shop, ["lambda-python"])
-    assert shop.archive.read_bytes() == (engine.place / "archive.tar").read_bytes()
-    assert shop.archive.name == "esb-lambda-python.tar"
+    built = build.build(shop, ["lambda-python"])[-1]
+    assert image_id(shop.archive) == built.id
     assert [path.name for path in shop.archive.parent.iterdir()] == ["esb-lambda-python.tar"]
 
 
@@ -236,7 +265,7 @@ def test_images_of_an_earlier_build_are_known_while_the_engine_has_them(
 ) -> None:
     built = {one.name: one.id for one in build.build(shop, ["gateway"])}
     assert build.kept(shop) == built
-    (engine.place / "esb-gateway:latest").unlink()
+    engine.lose("esb-gateway")
     assert build.kept(shop).keys() == {"esb-os-base", "esb-python-base"}
 
 

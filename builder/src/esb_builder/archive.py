@@ -1,10 +1,10 @@
-"""Reads saved images (``docker save``, an OCI layout in a tar) without unpacking or running anything.
+"""Reads saved images (``docker save``, an OCI layout in a tar or in a folder); unpacks and runs nothing.
 
 Every blob that is used is held against its digest and every layer against its diffID, so what
 is judged is what an engine would run. Memory grows with the number of files, never with
-their size: contents stay in the archive and are read by offset. A compressed layer is
-first expanded into a temporary file. Anything malformed is BadInput; no name in an archive
-becomes a path on this machine.
+their size: contents stay in the archive and are read by offset, and names and headers have
+limits. A compressed layer is first expanded into a temporary file. Anything malformed is
+BadInput; no name in an archive becomes a path on this machine.
 
 An image's id is its configuration's digest. Formats:
 https://github.com/opencontainers/image-spec (``image-layout.md``, ``layer.md`` for whiteouts).
@@ -37,7 +37,19 @@ MOST_JSON = 4 << 20
 MOST_LAYER = 8 << 30
 """Bytes: no index, manifest or configuration, and no expanded layer, may be larger."""
 
+MOST_HEADER = 1 << 16
+"""Bytes: Linux's names end at 4096 and extended attributes at 65536, so no honest header is larger."""
+
+LATEST = 1 << 62
+"""No file's time, in seconds, is later: a header may say infinity."""
+
+MOST_MEMBERS = 1_000_000
+"""Members that one tar may have: a full Debian desktop has a third of it."""
+
 WHITEOUT, OPAQUE = ".wh.", ".wh..wh..opq"
+CAPABILITY = "SCHILY.xattr.security.capability"
+"""The PAX record in which tars carry a file's capabilities."""
+
 _CHUNK = 1 << 20
 _LINKS = 40
 
@@ -68,9 +80,26 @@ class Window:
         return True
 
 
+class _Headers:
+    """A tar as ``tarfile`` may see it: nothing is read in one piece that is larger than a header may be."""
+
+    def __init__(self, file: IO[bytes] | Window) -> None:
+        self._file = file
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= MOST_HEADER:
+            raise ValueError(f"a header of {size} bytes")
+        return self._file.read(size)
+
+
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One file of an image. ``target`` is a symlink's; ``layer`` and ``offset`` are the content's place."""
+    """One file of an image. ``target`` is a symlink's; ``layer`` and ``offset`` are the content's place.
+
+    ``mtime`` is in seconds and takes no part in comparisons; ``capability`` is the extended
+    attribute ``security.capability``. Hard links to one file are equal in ``layer`` and ``offset``.
+    """
 
     kind: Kind
     mode: int
@@ -80,6 +109,8 @@ class Node:
     target: str = ""
     layer: Digest = field(default=Digest(""))
     offset: int = 0
+    mtime: int = field(default=0, compare=False)
+    capability: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,19 +249,23 @@ def _remove(tree: dict[str, Node], path: str, *, keep_itself: bool) -> None:
         tree.pop(path, None)
 
 
+Place = tuple[IO[bytes], int, int]
+"""An open file, and where in it something begins and how long it is."""
+
+
 class Archive:
-    """An open archive; a context manager."""
+    """An open archive, or an OCI layout's folder; a context manager."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stack = ExitStack()
-        self._layers: dict[Digest, tuple[IO[bytes], int, int]] = {}
+        self._layers: dict[Digest, Place] = {}
         self._parsed: dict[Digest, Layer] = {}
         self._looked: dict[object, object] = {}
         try:
-            self._file = self._stack.enter_context(path.open("rb"))
-            self._members = _members(self._file)
+            self._members = self._opened(path)
         except OSError as error:
+            self._stack.close()
             raise BadInput(f"{path}: {error.strerror}") from None
         except (tarfile.TarError, ValueError, EOFError) as error:
             self._stack.close()
@@ -243,6 +278,15 @@ class Archive:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+    def _opened(self, path: Path) -> dict[str, Place]:
+        if not path.is_dir():
+            return _members(self._stack.enter_context(path.open("rb")))
+        found: dict[str, Place] = {}
+        for below in (path / "index.json", *sorted(path.glob("blobs/*/*"))):
+            file = self._stack.enter_context(below.open("rb"))
+            found[str(below.relative_to(path))] = (file, 0, below.stat().st_size)
+        return found
 
     def images(self) -> list[Image]:
         """Every image for this archive's platform, once, with all its names."""
@@ -321,18 +365,18 @@ class Archive:
             self._parsed[diff_id] = Layer(diff_id, changes)
         return self._parsed[diff_id]
 
-    def _expanded(self, blob: Digest) -> tuple[IO[bytes], int, int]:
-        start, size = self._where(blob)
-        head = Window(self._file, start, size).read(4)
+    def _expanded(self, blob: Digest) -> Place:
+        place = self._where(blob)
+        head = Window(*place).read(4)
         if head[:2] == b"\x1f\x8b":
-            return self._gunzipped(blob, Window(self._file, start, size))
+            return self._gunzipped(blob, Window(*place))
         if head == b"\x28\xb5\x2f\xfd":
             raise BadInput(
                 f"{self.path}: layer {blob} is compressed with zstd", "save it uncompressed or with gzip"
             )
-        return self._file, start, size
+        return place
 
-    def _gunzipped(self, blob: Digest, compressed: Window) -> tuple[IO[bytes], int, int]:
+    def _gunzipped(self, blob: Digest, compressed: Window) -> Place:
         out: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 the stack closes it
         try:
             with gzip.open(compressed) as expanded:
@@ -346,7 +390,7 @@ class Archive:
             raise BadInput(f"{self.path}: layer {blob} cannot be expanded: {error}") from None
         return out, 0, out.tell()
 
-    def _where(self, blob: Digest) -> tuple[int, int]:
+    def _where(self, blob: Digest) -> Place:
         algorithm, _, value = blob.partition(":")
         place = self._members.get(f"blobs/{algorithm}/{value}")
         if place is None:
@@ -354,7 +398,7 @@ class Archive:
         return place
 
     def _blob_document(self, blob: Digest) -> Mapping[str, Any]:
-        content = self._read(*self._where(blob))
+        content = self._read(self._where(blob))
         if Digest("sha256:" + hashlib.sha256(content).hexdigest()) != blob:
             raise BadInput(f"{self.path}: blob {blob} has other content than its name says")
         return self._parse(content)
@@ -362,12 +406,12 @@ class Archive:
     def _document(self, name: str) -> Mapping[str, Any]:
         if name not in self._members:
             raise BadInput(f"{self.path} is not an OCI image archive: it has no {name}")
-        return self._parse(self._read(*self._members[name]))
+        return self._parse(self._read(self._members[name]))
 
-    def _read(self, start: int, size: int) -> bytes:
-        if size > MOST_JSON:
-            raise BadInput(f"{self.path}: a document of {size} bytes is larger than any of its kind")
-        return Window(self._file, start, size).read()
+    def _read(self, place: Place) -> bytes:
+        if place[2] > MOST_JSON:
+            raise BadInput(f"{self.path}: a document of {place[2]} bytes is larger than any of its kind")
+        return Window(*place).read()
 
     def _parse(self, content: bytes) -> Mapping[str, Any]:
         try:
@@ -407,28 +451,49 @@ def _digest_of(content: Window) -> Digest:
     return Digest(f"sha256:{found.hexdigest()}")
 
 
-def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
-    """Where each file of the outer tar lies: name to offset and size."""
-    with tarfile.open(fileobj=file, mode="r:") as tar:
-        found = {
-            posixpath.normpath(member.name): (member.offset_data, member.size)
-            for member in tar
-            if member.isreg()
-        }
-        _refuse_rest(file, tar.offset)
-    return found
+def _members(file: IO[bytes]) -> dict[str, Place]:
+    """Where each file of the outer tar lies, by name."""
+    return {
+        posixpath.normpath(member.name): (file, member.offset_data, member.size)
+        for member in _headers(file)
+        if member.isreg()
+    }
 
 
 def _changes(content: Window, layer: Digest) -> Iterator[Change]:
     if content.read(1) == b"":
         return
     content.seek(0)
-    with tarfile.open(fileobj=content, mode="r:") as tar:  # type: ignore[call-overload]
-        for member in tar:
-            path = _inside(member.name)
-            if path:
-                yield _change(path, member, layer)
+    for member in _headers(content):
+        path = _inside(member.name)
+        if path:
+            yield _change(path, member, layer)
+
+
+def _headers(content: IO[bytes] | Window) -> Iterator[tarfile.TarInfo]:
+    """The members of an uncompressed tar. ValueError where it is damaged or larger than any honest one.
+
+    Names are UTF-8 whatever this machine's locale says.
+    """
+    limited = cast("IO[bytes]", _Headers(content))
+    with tarfile.open(fileobj=limited, mode="r:", encoding="utf-8") as tar:
+        try:
+            for number, member in enumerate(tar):
+                _refuse_member(number, member)
+                tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
+                yield member
+        except (RecursionError, OverflowError, KeyError, IndexError) as error:
+            raise ValueError(f"headers that make no sense ({type(error).__name__})") from None
         _refuse_rest(content, tar.offset)
+
+
+def _refuse_member(number: int, member: tarfile.TarInfo) -> None:
+    if number == MOST_MEMBERS:
+        raise ValueError(f"it has more than {MOST_MEMBERS} members")
+    if member.size < 0 or member.uid < 0 or member.gid < 0:
+        raise ValueError(f"a negative number in the header of {member.name!r}")
+    if member.issparse():
+        raise ValueError(f"{member.name!r} is a sparse file")
 
 
 def _refuse_rest(content: IO[bytes] | Window, end: int) -> None:
@@ -459,7 +524,16 @@ def _node(member: tarfile.TarInfo, layer: Digest) -> Node:
     kind: Kind = next((kind for holds, kind in kinds if holds), "other")
     size = member.size if kind == "file" else 0
     return Node(
-        kind, member.mode & 0o7777, member.uid, member.gid, size, member.linkname, layer, member.offset_data
+        kind,
+        member.mode & 0o7777,
+        member.uid,
+        member.gid,
+        size,
+        member.linkname,
+        layer,
+        member.offset_data,
+        int(min(max(member.mtime, 0), LATEST)),
+        member.pax_headers.get(CAPABILITY, "").encode("utf-8", "surrogateescape"),
     )
 
 

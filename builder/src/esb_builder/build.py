@@ -2,58 +2,51 @@
 
 For each step of the plan a stamp from an earlier run tells which image the same key gave; where
 the engine still has it, on the same parent, nothing runs, so that a build without changes costs
-one look at the engine. Else ``docker buildx build`` runs, with secrets as files, and its result
-is checked to stand on the very parent that was built before. One builder at a time on an engine.
-
-Layers are stored uncompressed: they load faster into the node's containerd, and an image's
-size in the engine is its real one.
+one look at the engine. Else ``docker buildx build`` runs, with secrets as files; its result is
+made canonical, which also proves that it stands on the very parent that was built before, and is
+loaded under its tag. So a tag only ever names a canonical image, and the next image is built on
+that. What an engine lost is loaded again. One builder at a time on an engine.
 """
 
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 from cryptography import x509
 from esb_common import settings
 from esb_common.errors import BadInput, Broken, EsbError
 from esb_common.ids import Digest
 
-from esb_builder import base, fetching, oci, python_prefix, run, stamps
-from esb_builder.archive import image_id
+from esb_builder import artefacts, base, exchange, fetching, oci, python_prefix, run, stamps
+from esb_builder.archive import Archive, image_id
 from esb_builder.ca import files, judge
 from esb_builder.cache import Layouts
+from esb_builder.canonical import Shelf, canonicalise
+from esb_builder.canonical.document import FORM
 from esb_builder.engine import tools
+from esb_builder.exchange import Docker
 from esb_builder.plan import FAMILY, Image, Ingredients, Step, chosen, difference, plan
 from esb_builder.stamps import Stamp
+from esb_builder.store import Store
 from esb_builder.voice import Voice
 
 Base = Literal["debian", "registry"]
 DEFAULT_UID = 10001
 FUNCTION_IMAGE = "esb-lambda-python"
+MISSING = "the engine does not have it"
 HOST_TOOLS = ("mmdebstrap", "strip")
-
-
-class Docker(Protocol):
-    """What building needs of an engine."""
-
-    @property
-    def environ(self) -> Mapping[str, str]:
-        """The whole environment for a ``docker`` command."""
-
-    def docker(self, *args: str | Path, check: bool = True) -> run.Completed:
-        """Run ``docker args`` to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +69,10 @@ class Present:
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """Where building happens: the checkout, ESB_HOME, the engine, and the person's settings."""
+    """Where building happens: the checkout, ESB_HOME, the engine, and the person's settings.
+
+    ``artefacts`` is a folder with Firecracker's files; without one they are the store's.
+    """
 
     root: Path
     home: Path
@@ -84,16 +80,27 @@ class Workshop:
     environ: Mapping[str, str] = field(repr=False)
     voice: Voice
     source: Base = "debian"
+    artefacts: Path | None = None
 
     @classmethod
     def from_environ(
         cls, root: Path, engine: Docker, environ: Mapping[str, str], voice: Voice, source: Base = "debian"
     ) -> Workshop:
-        return cls(root, settings.folder(environ, "ESB_HOME", "~/.esb"), engine, environ, voice, source)
+        home = settings.folder(environ, "ESB_HOME", "~/.esb")
+        given = settings.text(environ, "ESB_ARTEFACTS", "")
+        return cls(root, home, engine, environ, voice, source, Path(given).absolute() if given else None)
 
     @property
     def layouts(self) -> Layouts:
         return Layouts(self.home / "cache" / "layouts")
+
+    @property
+    def store(self) -> Store:
+        return Store(self.home / "store")
+
+    @property
+    def shelf(self) -> Shelf:
+        return Shelf(self.store)
 
     @property
     def root_ca(self) -> Path:
@@ -106,8 +113,9 @@ class Workshop:
 
 
 def build(shop: Workshop, names: Sequence[str] = ()) -> list[Built]:
-    """Have the named images (default: all) in the engine, and the function image's archive beside them."""
-    steps = plan(shop.root, chosen(names), _ingredients(shop))
+    """Have the named images (default: PLAIN) in the engine, and the function image's archive beside them."""
+    images = chosen(names)
+    steps = plan(shop.root, images, _ingredients(shop, images))
     with _alone(shop):
         results = _execute(shop, steps)
         if FUNCTION_IMAGE in results:
@@ -132,7 +140,12 @@ def kept(shop: Workshop) -> dict[str, Digest]:
     }
 
 
-def _ingredients(shop: Workshop) -> Ingredients:
+def had(engine: Docker, names: Sequence[str]) -> tuple[str, ...]:
+    """Those of ``names`` that the engine has, whoever built them."""
+    return tuple(_inspect(engine, [FAMILY[name] for name in names]))
+
+
+def _ingredients(shop: Workshop, images: Sequence[Image]) -> Ingredients:
     uid, gid = gateway_user(shop.environ, os.getuid(), os.getgid())
     content = _root_ca(shop)
     arguments = {
@@ -141,9 +154,19 @@ def _ingredients(shop: Workshop) -> Ingredients:
         "ESB_GID": str(gid),
         "SOURCE_DATE_EPOCH": str(oci.INSTANT),
     }
-    if shop.source == "registry":
-        return Ingredients(arguments, {})
-    return Ingredients(arguments, {"debian": base.key(), "python": python_prefix.key(_prefix(shop))})
+    contexts = {}
+    if any(artefacts.CONTEXT in image.contexts for image in images):
+        found = _artefacts(shop)
+        arguments[artefacts.ARGUMENT], contexts[artefacts.CONTEXT] = found.kind, found.key
+    if shop.source == "debian":
+        contexts |= {"debian": base.key(), "python": python_prefix.key(_prefix(shop))}
+    return Ingredients(arguments, contexts)
+
+
+def _artefacts(shop: Workshop) -> artefacts.Artefacts:
+    if shop.artefacts:
+        return artefacts.given(shop.artefacts, shop.root, shop.store)
+    return artefacts.stored(shop.root, shop.store)
 
 
 def _root_ca(shop: Workshop) -> bytes:
@@ -165,48 +188,60 @@ def _prefix(shop: Workshop) -> python_prefix.Prefix:
 
 def _execute(shop: Workshop, steps: Sequence[Step]) -> dict[str, Built]:
     seen = _inspect(shop.engine, [step.image for step in steps])
-    secrets: dict[str, Path] = {}
+    secrets = functools.cache(lambda: _secrets(shop))
     results: dict[str, Built] = {}
     for step in steps:
-        stamp = stamps.read(shop.home, step.image.name)
-        parent = seen.get(step.image.parent or "")
-        why = _why(step, stamp, seen.get(step.image.name), parent)
-        if not why:
-            assert stamp is not None
-            results[step.image.name] = Built(step.image.name, stamp.id, "", 0.0)
-            continue
-        secrets = secrets or _secrets(shop)
+        name, below = step.image.name, step.image.parent or ""
+        stamp = stamps.read(shop.home, name)
+        why = _why(shop, step, stamp, seen.get(name), seen.get(below))
         began = time.monotonic()
-        with shop.voice.step(f"build {step.image.name} ({why})"):
-            built = _build_one(shop, step, secrets)
-        seen |= _inspect(shop.engine, [step.image])
-        now = seen[step.image.name]
-        _refuse_other_parent(step.image, now, parent)
-        parent_id = parent.engine_id if parent else ""
-        stamps.write(shop.home, step.image.name, Stamp(dict(step.parts), built, now.engine_id, parent_id))
-        results[step.image.name] = Built(step.image.name, built, why, time.monotonic() - began)
+        if stamp and why in ("", MISSING):
+            made = stamp.id
+        else:
+            with shop.voice.step(f"build {name} ({why})"):
+                made = _build_one(shop, step, secrets(), results[below].id if below else None)
+        if why:
+            seen[name] = _load(shop, step.image, made)
+            _stamp(shop, step, made, seen)
+        results[name] = Built(name, made, why, time.monotonic() - began)
     return results
 
 
-def _why(step: Step, stamp: Stamp | None, present: Present | None, parent: Present | None) -> str:
-    """Why an image must be built, or nothing where the engine has it."""
+def _stamp(shop: Workshop, step: Step, made: Digest, seen: Mapping[str, Present]) -> None:
+    """Remember what a step made, and on what."""
+    parent = seen[step.image.parent].engine_id if step.image.parent else ""
+    stamp = Stamp(dict(step.parts), made, seen[step.image.name].engine_id, parent, FORM)
+    stamps.write(shop.home, step.image.name, stamp)
+
+
+def _why(
+    shop: Workshop, step: Step, stamp: Stamp | None, present: Present | None, parent: Present | None
+) -> str:
+    """Why an image must be built or loaded, or nothing where the engine has it."""
     if stamp is None:
         return "first build"
     if changed := difference(stamp.parts, step.parts):
         return changed
-    if present is None or present.engine_id != stamp.engine_id:
-        return "the engine does not have it"
+    if stamp.form != FORM:
+        return "the canonical form changed"
     if parent and parent.engine_id != stamp.parent_engine_id:
         return f"{step.image.parent} is another image now"
-    return ""
+    if not shop.shelf.has(stamp.id):
+        return "the store does not have it"
+    return "" if present and present.engine_id == stamp.engine_id else MISSING
 
 
-def _refuse_other_parent(image: Image, now: Present, parent: Present | None) -> None:
-    if parent and now.layers[: len(parent.layers)] != parent.layers:
+def _load(shop: Workshop, image: Image, wanted: Digest) -> Present:
+    """Have an image of the shelf under its tag, and see that the engine understood it as it is."""
+    with shop.voice.step(f"load {image.name}"):
+        exchange.load(shop.engine, shop.home / "cache", shop.shelf, {image.reference: wanted})
+    present = _inspect(shop.engine, [image]).get(image.name)
+    if present is None or list(present.layers) != shop.shelf.layers(wanted):
         raise Broken(
-            f"{image.name} does not stand on the {image.parent} that was built before it",
+            f"the engine does not have {image.reference} as it was loaded",
             "something else moved that tag meanwhile; run ./esb build again",
         )
+    return present
 
 
 def _secrets(shop: Workshop) -> dict[str, Path]:
@@ -214,29 +249,28 @@ def _secrets(shop: Workshop) -> dict[str, Path]:
     return {"esb_root_ca": shop.root_ca, **fetching.write(shop.root, shop.environ, apt)}
 
 
-def _build_one(shop: Workshop, step: Step, secrets: Mapping[str, Path]) -> Digest:
-    with tempfile.TemporaryDirectory(prefix="esb-build-") as scratch:
-        metadata = Path(scratch, "metadata.json")
+def _build_one(shop: Workshop, step: Step, secrets: Mapping[str, Path], parent: Digest | None) -> Digest:
+    name = step.image.name
+    with exchange.outlet(shop.engine, shop.home / "cache", shop.shelf, parent) as outlet:
         lines: list[str] = []
         try:
             run.stream(
-                ("docker", *_arguments(shop, step, secrets, metadata)),
+                ("docker", *_arguments(shop, step, secrets, outlet.output)),
                 environ={**shop.engine.environ, **_proxies(shop.environ)},
                 cwd=shop.root,
                 on_line=lines.append,
             )
         except Broken as error:
-            raise told_by_step(step.image.name, lines) or error from None
-        written: dict[str, Any] = json.loads(metadata.read_text())
-    return Digest(written["containerimage.config.digest"])
+            raise told_by_step(name, lines) or error from None
+        with Archive(outlet.collect()) as archive:
+            (built,) = archive.images()
+            return canonicalise(name, built, parent, shop.shelf).id
 
 
-def _arguments(shop: Workshop, step: Step, secrets: Mapping[str, Path], metadata: Path) -> Iterator[str]:
+def _arguments(shop: Workshop, step: Step, secrets: Mapping[str, Path], output: str) -> Iterator[str]:
     image = step.image
-    kept = "compression=uncompressed,force-compression=true,oci-mediatypes=true"
     yield from ("buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false")
-    yield from (f"--file={image.dockerfile}", f"--output=type=image,name={image.reference},{kept}")
-    yield f"--metadata-file={metadata}"
+    yield from (f"--file={image.dockerfile}", f"--output={output}")
     yield from (f"--build-arg={name}={value}" for name, value in step.arguments.items())
     yield from (f"--build-arg={name}" for name in _proxies(shop.environ))
     yield from (f"--secret=id={name},src={path}" for name, path in secrets.items())
@@ -247,10 +281,12 @@ def _arguments(shop: Workshop, step: Step, secrets: Mapping[str, Path], metadata
 
 
 def _replaced(shop: Workshop, image: Image) -> tuple[str, ...]:
-    return image.contexts if shop.source == "debian" else ()
+    return tuple(name for name in image.contexts if name == artefacts.CONTEXT or shop.source == "debian")
 
 
 def _context(shop: Workshop, name: str) -> str:
+    if name == artefacts.CONTEXT:
+        return str(_artefacts(shop).show(shop.store, shop.root))
     tools.require(HOST_TOOLS, shop.environ, shop.voice)
     if name == "debian":
         apt = base.apt_of_machine(shop.environ)
@@ -298,7 +334,7 @@ def _save(shop: Workshop, wanted: Digest) -> None:
     if target.exists() and image_id(target) == wanted:
         return
     with shop.voice.step(f"save {FUNCTION_IMAGE} for the node"):
-        save(shop.engine, [FAMILY[FUNCTION_IMAGE]], target)
+        shop.shelf.archive(target, {FAMILY[FUNCTION_IMAGE].reference: wanted})
 
 
 def save(engine: Docker, images: Sequence[Image], target: Path) -> None:

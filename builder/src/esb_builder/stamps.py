@@ -16,12 +16,16 @@ from esb_common.ids import Digest
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """One image as it was built. ``parent_engine_id`` is empty where it has no parent."""
+    """One image as it was built. ``parent_engine_id`` is empty where it has no parent.
+
+    ``form`` is the version of the canonical form that ``id`` is in; 0 is none.
+    """
 
     parts: Mapping[str, str]
     id: Digest
     engine_id: str
     parent_engine_id: str
+    form: int = 0
 
 
 def read(home: Path, name: str) -> Stamp | None:
