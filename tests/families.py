@@ -22,6 +22,7 @@ from esb_builder.archive import Archive
 from esb_builder.ca import issue
 from esb_builder.oci import Entry
 from esb_builder.plan import FAMILY
+from esb_builder.verify import firecracker
 from esb_builder.verify.trust import BAKED, BUNDLE, STORE, subject_hash
 
 KEY = issue.new_key()
@@ -78,6 +79,14 @@ def family() -> Family:
             _copied([*python_base, _application("runtime-node", "esb_node")]), {"Labels": labels}
         ),
         "esb-lambda-python": Draft(_copied([*python_base, {}]), {"Labels": labels, "User": "993:993"}),
+        "esb-gateway:firecracker": Draft(
+            _copied([*python_base, _application("gateway", "esb_gateway"), _tunnel()]),
+            {"Labels": labels, "User": "0:0"},
+        ),
+        "esb-runtime-node:firecracker": Draft(
+            _copied([*python_base, _application("runtime-node", "esb_node"), _tunnel() | _firecracker()]),
+            {"Labels": labels | {"esb.artefacts": "stand-ins"}},
+        ),
     }
 
 
@@ -125,7 +134,7 @@ def write(place: Path, name: str, draft: Draft) -> Path:
             oci.write_layer(out, layer.values())
         files.append(path)
     layout, archive = place / name, place / f"{name}.tar"
-    oci.write_image(layout, files, draft.config, f"docker.io/library/{name}:latest")
+    oci.write_image(layout, files, draft.config, f"docker.io/library/{FAMILY[name].reference}")
     oci.write_archive(archive, layout)
     return archive
 
@@ -211,6 +220,17 @@ def _application(folder: str, package: str) -> Layer:
             Entry(f"{common}/__pycache__/__init__.cpython-312.pyc", content=b""),
         ),
     }
+
+
+def _tunnel() -> Layer:
+    """What a tunnel takes."""
+    return entries(*(Entry(path, mode=0o755, content=b"#!/bin/sh\n") for path in firecracker.TUNNEL))
+
+
+def _firecracker() -> Layer:
+    """Stand-ins for Firecracker's files, declared as such."""
+    files = (Entry(path, mode=0o755, content=b"stand-in\n") for path in firecracker.FILES)
+    return entries(*files, Entry(firecracker.TAKEN, content=b"stand-ins\n"))
 
 
 def _places() -> Layer:

@@ -105,7 +105,8 @@ def test_contexts_reach_what_stands_on_them() -> None:
 def test_a_plan_names_parents_before_children() -> None:
     names = [image.name for image in plan.chosen(["gateway"])]
     assert names == ["esb-os-base", "esb-python-base", "esb-gateway"]
-    assert [image.name for image in plan.chosen(())] == list(FAMILY)
+    assert [image.name for image in plan.chosen(())] == list(plan.PLAIN)
+    assert [image.name for image in plan.chosen(FAMILY)] == list(FAMILY)
 
 
 def test_an_unknown_image_is_misuse_and_the_known_are_named() -> None:

@@ -1,4 +1,7 @@
-"""The built family on a real engine, in the tests' own home, whose certificate authority we hold."""
+"""The built family on a real engine, in the tests' own home, whose certificate authority we hold.
+
+Firecracker's files are stand-ins.
+"""
 
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -7,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import stand_ins
 from cryptography import x509
 from esb_builder import base, build, ca, engine, fetching, plan, run, verify
 from esb_builder.archive import Archive
@@ -45,7 +49,7 @@ class Workbench:
 
 
 @pytest.fixture(scope="session")
-def bench() -> Workbench:
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     environ = {**os.environ, "ESB_HOME": str(HOME)}
     voice = Recorded()
     try:
@@ -54,8 +58,9 @@ def bench() -> Workbench:
         pytest.skip(error.fact)
     folders = ca.Folders.from_environ(environ)
     ca.init(folders)
+    environ["ESB_ARTEFACTS"] = str(stand_ins.write(tmp_path_factory.mktemp("stand-ins")))
     shop = build.Workshop.from_environ(ROOT, found, environ, voice)
-    return Workbench(found, shop, folders, {one.name: one.id for one in build.build(shop)})
+    return Workbench(found, shop, folders, {one.name: one.id for one in build.build(shop, list(plan.FAMILY))})
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,11 @@ RECIPE = 1
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One image of the family. ``contexts`` name stages that ``esb build --source debian`` replaces."""
+    """One image of the family; a name with a colon is a variant, for the one mode that it names.
+
+    ``contexts`` name stages that ``esb build`` replaces: ``artefacts`` always, the others with
+    ``--source debian``.
+    """
 
     name: str
     dockerfile: str
@@ -34,7 +38,12 @@ class Image:
     @property
     def reference(self) -> str:
         """The tag under which engines know it."""
-        return f"{self.name}:latest"
+        return self.name if self.variant else f"{self.name}:latest"
+
+    @property
+    def variant(self) -> str:
+        """The mode that it is for; empty where it is for all that have no variant of it."""
+        return self.name.partition(":")[2]
 
 
 FAMILY: Mapping[str, Image] = MappingProxyType(
@@ -46,10 +55,20 @@ FAMILY: Mapping[str, Image] = MappingProxyType(
             Image("esb-gateway", "services/gateway/Dockerfile", "esb-python-base"),
             Image("esb-runtime-node", "services/runtime-node/Dockerfile", "esb-python-base"),
             Image("esb-lambda-python", "services/worker/Dockerfile.lambda-python", "esb-python-base"),
+            Image("esb-gateway:firecracker", "services/gateway/Dockerfile.firecracker", "esb-python-base"),
+            Image(
+                "esb-runtime-node:firecracker",
+                "services/runtime-node/Dockerfile.firecracker",
+                "esb-python-base",
+                ("artefacts",),
+            ),
         )
     }
 )
 BASES = ("esb-os-base", "esb-python-base")
+FIRECRACKER = tuple(name for name, image in FAMILY.items() if image.variant == "firecracker")
+PLAIN = tuple(name for name, image in FAMILY.items() if not image.variant)
+"""What a box needs that is not in Firecracker mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +93,8 @@ class Ingredients:
 
 
 def chosen(names: Iterable[str]) -> tuple[Image, ...]:
-    """The named images (with or without ``esb-``) and all they stand on, parents first. None named: all."""
-    wanted = {full_name(name) for name in names} or set(FAMILY)
+    """The named images (with or without ``esb-``) and all they stand on, parents first. None named: PLAIN."""
+    wanted = {full_name(name) for name in names} or set(PLAIN)
     for image in reversed(list(FAMILY.values())):
         if image.name in wanted and image.parent:
             wanted.add(image.parent)

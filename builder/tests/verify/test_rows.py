@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import families
 import pytest
+from esb_builder.archive import Archive
 from esb_builder.ca import issue
 from esb_builder.oci import Entry
-from esb_builder.verify import CHECKS
+from esb_builder.verify import CHECKS, firecracker, subjects, table
 from esb_builder.verify.trust import BAKED, BUNDLE, STORE, subject_hash
 from families import LIB, Family, elf, entries
 
@@ -199,6 +201,64 @@ def damaged_program(drafts: Family) -> None:
     drafts["esb-runtime-node"].put(Entry("usr/bin/damaged", mode=0o755, content=elf("libc.so.6")[:100]))
 
 
+def firecracker_in_containerd_mode(drafts: Family) -> None:
+    drafts["esb-runtime-node"].put(Entry("usr/local/bin/firecracker-v1.15.1-x86_64", mode=0o755))
+
+
+def guest_kernel_in_the_gateway(drafts: Family) -> None:
+    drafts["esb-gateway:firecracker"].put(Entry("boot/vmlinux-6.1.155"))
+
+
+def no_jailer(drafts: Family) -> None:
+    drafts["esb-runtime-node:firecracker"].drop("usr/local/bin/jailer")
+
+
+def stand_ins_as_pinned(drafts: Family) -> None:
+    node = drafts["esb-runtime-node:firecracker"]
+    relabel(drafts, "pinned")
+    node.alter(firecracker.TAKEN, content=b"pinned\n")
+
+
+def stand_ins_with_another_label(drafts: Family) -> None:
+    relabel(drafts, "pinned")
+
+
+def firecracker_without_a_label(drafts: Family) -> None:
+    relabel(drafts, "")
+
+
+def relabel(drafts: Family, kind: str) -> None:
+    config = drafts["esb-runtime-node:firecracker"].config
+    assert isinstance(config["Labels"], dict)
+    config["Labels"] = config["Labels"] | {"esb.artefacts": kind}
+
+
+def wireguard_tools_in_the_plain_gateway(drafts: Family) -> None:
+    drafts["esb-gateway"].put(Entry("usr/bin/wg", mode=0o755))
+
+
+def user_space_wireguard_in_the_plain_node(drafts: Family) -> None:
+    drafts["esb-runtime-node"].put(Entry("opt/wireguard-go", mode=0o755))
+
+
+def wireguards_package_in_the_plain_gateway(drafts: Family) -> None:
+    drafts["esb-gateway"].put(
+        Entry("var/lib/dpkg/status", content=b"Package: libc6\n\nPackage: wireguard-tools\n")
+    )
+
+
+def no_user_space_wireguard(drafts: Family) -> None:
+    drafts["esb-gateway:firecracker"].drop("usr/bin/wireguard-go")
+
+
+def tunnel_that_cannot_run(drafts: Family) -> None:
+    drafts["esb-runtime-node:firecracker"].alter("usr/local/bin/esb-tunnel", mode=0o644)
+
+
+def tunnel_without_root(drafts: Family) -> None:
+    drafts["esb-gateway:firecracker"].config["User"] = "10001:10001"
+
+
 MUTATIONS: list[tuple[str, str, Spoil, str]] = [
     ("S1", "esb-os-base", other_system, "alpine|nothing"),
     ("S1", "esb-gateway", other_release, "not Debian 12"),
@@ -232,11 +292,28 @@ MUTATIONS: list[tuple[str, str, Spoil, str]] = [
     ("S15", "esb-python-base", older_store, "differs from esb-os-base's"),
     ("S15", "esb-gateway", added_authority, "differs from esb-os-base's"),
     ("S15", "esb-gateway", removed_authority, "differs from esb-os-base's"),
+    ("S19", "esb-runtime-node", firecracker_in_containerd_mode, "a file of Firecracker's is in the image"),
+    (
+        "S19",
+        "esb-gateway:firecracker",
+        guest_kernel_in_the_gateway,
+        "a file of Firecracker's is in the image",
+    ),
+    ("S19", "esb-runtime-node:firecracker", no_jailer, "is missing"),
+    ("S19", "esb-runtime-node:firecracker", stand_ins_as_pinned, "not the pinned file"),
+    ("S19", "esb-runtime-node:firecracker", stand_ins_with_another_label, "says pinned, the image stand-ins"),
+    ("S19", "esb-runtime-node:firecracker", firecracker_without_a_label, "says nothing"),
+    ("S20", "esb-gateway", wireguard_tools_in_the_plain_gateway, "WireGuard program"),
+    ("S20", "esb-runtime-node", user_space_wireguard_in_the_plain_node, "WireGuard program"),
+    ("S20", "esb-gateway", wireguards_package_in_the_plain_gateway, "wireguard-tools is installed"),
+    ("S20", "esb-gateway:firecracker", no_user_space_wireguard, "is missing"),
+    ("S20", "esb-runtime-node:firecracker", tunnel_that_cannot_run, "is missing"),
     ("S21", "esb-gateway", root_user, "0:0"),
     ("S21", "esb-gateway", no_user, "root"),
     ("S21", "esb-gateway", named_user, "esb"),
     ("S21", "esb-gateway", root_group, "10001:0"),
     ("S21", "esb-gateway", foreign_certificates_place, "belongs to 0:10001"),
+    ("S22", "esb-gateway:firecracker", tunnel_without_root, "10001:10001, not root"),
     ("S23", "esb-gateway", missing_library, "libpq.so.5 is missing"),
     ("S23", "esb-gateway", removed_library, "libpython3.12.so.1.0 is missing"),
     ("S23", "esb-lambda-python", library_of_another_machine, "libother.so.1 is missing"),
@@ -331,3 +408,22 @@ def test_a_runpath_does_not_serve_what_it_loads(tmp_path: Path) -> None:
         assert [one.what for one in verdicts["S23", "esb-gateway"].findings] == [
             "the shared library libwanted.so.1 is missing"
         ]
+
+
+def test_firecracker_is_found_under_any_name_by_its_bytes(tmp_path: Path) -> None:
+    drafts = families.family()
+    drafts["esb-runtime-node"].put(Entry("usr/bin/innocent", mode=0o755, content=b"firecracker itself"))
+    known = {18: hashlib.sha256(b"firecracker itself").hexdigest()}
+    with Archive(families.write(tmp_path, "esb-runtime-node", drafts["esb-runtime-node"])) as archive:
+        node = subjects([archive])["esb-runtime-node"]
+        assert [one.where for one in firecracker.no_firecracker(node, known)] == ["usr/bin/innocent"]
+        assert list(firecracker.no_firecracker(node, {18: "0" * 64})) == []
+
+
+def test_what_holds_with_stand_ins_says_so(tmp_path: Path) -> None:
+    with families.judged(tmp_path, families.family()) as verdicts:
+        shown = table(list(verdicts.values()), {image: "sha256:0" for _, image in verdicts})
+    assert verdicts["S19", "esb-runtime-node:firecracker"].note == "stand-ins"
+    (line,) = [line for line in shown.splitlines() if line.startswith("S19")]
+    assert line.count("holds (stand-ins)") == 1
+    assert line.count("holds") == len({image for _, image in verdicts})

@@ -13,7 +13,7 @@ from esb_common.errors import BadInput
 
 from esb_builder.archive import Archive
 from esb_builder.plan import FAMILY
-from esb_builder.verify import application, closure, lineage, trust
+from esb_builder.verify import application, closure, firecracker, lineage, trust
 from esb_builder.verify.subject import Check, Scene, Subject
 from esb_builder.verify.verdict import Finding, Verdict, document, table
 
@@ -28,7 +28,16 @@ CHECKS = (
     Check("S13", "the root CA is baked at its path", ALL, trust.baked),
     Check("S14", "the trust store was updated in the build", ALL, trust.installed),
     Check("S15", "all images hold the same trust store", ALL[1:], trust.same_store, lineage.os_base),
+    Check(
+        "S19",
+        "Firecracker only where its mode's node is",
+        ALL,
+        firecracker.firecracker_in_its_place,
+        adds=firecracker.stand_ins,
+    ),
+    Check("S20", "WireGuard only in Firecracker mode", ALL, firecracker.wireguard_in_its_place),
     Check("S21", "the gateway's user is not root", ("esb-gateway",), application.not_root),
+    Check("S22", "in Firecracker mode the gateway is root", (firecracker.GATEWAY,), firecracker.is_root),
     Check("S23", "every shared library is in the image", ALL, closure.complete),
 )
 
@@ -59,10 +68,12 @@ def _verdict(check: Check, subject: Subject, scene: Scene) -> Verdict:
     if lacking:
         missing = f"it needs {', '.join(lacking)} beside it"
         return Verdict(check.row, check.says, subject.name, missing=missing)
-    return Verdict(check.row, check.says, subject.name, tuple(check.judge(subject, scene)))
+    findings = tuple(check.judge(subject, scene))
+    return Verdict(check.row, check.says, subject.name, findings, note=check.adds(subject))
 
 
 def _name(names: Sequence[str]) -> str | None:
-    """The family's name in an image's tags, whatever registry they name."""
-    bare = (name.rpartition("/")[2].partition(":")[0] for name in names)
-    return next((name for name in bare if name in FAMILY), None)
+    """The family's name in an image's tags, whatever registry they name; a variant is named by its tag."""
+    tagged = [name.rpartition("/")[2] for name in names]
+    bare = [name.partition(":")[0] for name in tagged]
+    return next((name for name in (*tagged, *bare) if name in FAMILY), None)

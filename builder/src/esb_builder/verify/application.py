@@ -37,6 +37,8 @@ class Service:
 SERVICES = {
     "esb-gateway": Service("gateway", "esb_gateway"),
     "esb-runtime-node": Service("runtime-node", "esb_node"),
+    "esb-gateway:firecracker": Service("gateway", "esb_gateway"),
+    "esb-runtime-node:firecracker": Service("runtime-node", "esb_node"),
 }
 
 

@@ -36,10 +36,14 @@ Judge = Callable[[Subject, Scene], Iterator[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One row: what it says, which images it is about, which others it needs to see, and who judges."""
+    """One row: what it says, which images it is about, which others it needs to see, and who judges.
+
+    ``adds`` is what a reader must know of an image for which the row holds (*stand-ins*, say).
+    """
 
     row: str
     says: str
     images: tuple[str, ...]
     judge: Judge
     needs: Callable[[str], tuple[str, ...]] = lambda _name: ()
+    adds: Callable[[Subject], str] = lambda _subject: ""

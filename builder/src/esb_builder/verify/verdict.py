@@ -20,13 +20,17 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One row of the conformance table on one image. ``missing`` says what a *not shown* lacked."""
+    """One row of the conformance table on one image.
+
+    ``missing`` says what a *not shown* lacked, ``note`` what a reader must know where the row holds.
+    """
 
     row: str
     says: str
     image: str
     findings: tuple[Finding, ...] = ()
     missing: str = ""
+    note: str = ""
 
     @property
     def status(self) -> Status:
@@ -54,16 +58,22 @@ def document(verdicts: Sequence[Verdict], ids: Mapping[str, str]) -> dict[str, A
 def table(verdicts: Sequence[Verdict], ids: Mapping[str, str]) -> str:
     """The verdicts for people: the images with their ids, a line a row, findings below the table."""
     names = list(ids)
-    lines = [f"{name:<20} {ids[name]}" for name in names]
-    lines += ["", f"{'row':<5}" + "".join(f"{name.removeprefix('esb-'):<15}" for name in names) + "says"]
-    marks: Mapping[Status, str] = {"pass": "holds", "fail": "FAILS", "not shown": "not shown"}
+    grid = [["row", *(name.removeprefix("esb-") for name in names), "says"]]
     for row in dict.fromkeys(verdict.row for verdict in verdicts):
         mine = {verdict.image: verdict for verdict in verdicts if verdict.row == row}
-        cells = [marks[mine[name].status] if name in mine else "–" for name in names]
-        says = next(iter(mine.values())).says
-        lines.append(f"{row:<5}" + "".join(f"{cell:<15}" for cell in cells) + says)
+        cells = [_mark(mine[name]) if name in mine else "–" for name in names]
+        grid.append([row, *cells, next(iter(mine.values())).says])
+    widths = [max(map(len, column)) + 2 for column in zip(*grid, strict=True)]
+    lines = [f"{name:<30} {ids[name]}" for name in names]
+    lines += ["", *("".join(map(str.ljust, line, widths)).rstrip() for line in grid)]
     lines += [line for verdict in verdicts for line in _explained(verdict)]
     return "\n".join(lines)
+
+
+def _mark(verdict: Verdict) -> str:
+    marks: Mapping[Status, str] = {"pass": "holds", "fail": "FAILS", "not shown": "not shown"}
+    noted = f" ({verdict.note})" if verdict.note and verdict.status == "pass" else ""
+    return marks[verdict.status] + noted
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Status:
@@ -75,7 +85,8 @@ def _worst(verdicts: Sequence[Verdict]) -> Status:
 def _detail(verdict: Verdict) -> dict[str, Any]:
     findings = [{"what": one.what, "where": one.where, "mend": one.mend} for one in verdict.findings]
     detail: dict[str, Any] = {"image": verdict.image, "status": verdict.status, "findings": findings}
-    return detail | ({"missing": verdict.missing} if verdict.missing else {})
+    told = {"missing": verdict.missing, "note": verdict.note}
+    return detail | {name: text for name, text in told.items() if text}
 
 
 def _explained(verdict: Verdict) -> list[str]:

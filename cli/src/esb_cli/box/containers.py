@@ -14,13 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from esb_builder import build, engine, run, stamps
-from esb_builder.plan import FAMILY
+from esb_builder import build, engine, plan, run, stamps, tunnel
 
 from esb_cli.box.layout import Layout
 from esb_cli.framework import Session
 
-_FILES = ("docker-compose.yml", "docker-compose.containerd.yml")
 _PASSED_ON = (
     "ESB_ACCOUNT",
     "ESB_IDLE_S",
@@ -32,16 +30,35 @@ _PASSED_ON = (
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """What differs between the modes: compose's overlay, the images, and whether there is a tunnel."""
+
+    overlay: str
+    images: tuple[str, ...]
+    tunnel: bool
+
+
+WAYS = {
+    "containerd": Way("docker-compose.containerd.yml", plan.PLAIN, tunnel=False),
+    "firecracker": Way("docker-compose.fc.yml", (*plan.BASES, *plan.FIRECRACKER), tunnel=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Containers:
-    """The containerd kind of box (see :mod:`esb_cli.box.kinds`)."""
+    """The kinds of box that are two containers (see :mod:`esb_cli.box.kinds`)."""
 
     session: Session
     layout: Layout
+    way: Way
 
     def start(self) -> None:
         """Have an engine, have the images, let compose bring both containers up."""
         found = engine.ensure(self._place, self.session.printer)
         self._build(found)
+        if self.way.tunnel:
+            with self.session.printer.step("check the tunnel's keys"):
+                tunnel.init(self._tunnel)
         with self.session.printer.step("start the box"):
             self._compose(found, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans")
 
@@ -71,12 +88,16 @@ class Containers:
         return {"programs": dict(self._programs(found)), "images": self._images()}
 
     def _images(self) -> dict[str, str]:
-        known = {name: stamps.read(self.layout.home, name) for name in FAMILY}
+        known = {name: stamps.read(self.layout.home, name) for name in self.way.images}
         return {name: stamp.id for name, stamp in known.items() if stamp}
 
     @property
     def _place(self) -> engine.Place:
         return engine.Place.from_environ(self.session.environ)
+
+    @property
+    def _tunnel(self) -> Path:
+        return tunnel.place(self.session.environ)
 
     def _workshop(self, found: engine.Engine) -> build.Workshop:
         return build.Workshop.from_environ(
@@ -84,7 +105,7 @@ class Containers:
         )
 
     def _build(self, found: engine.Engine) -> None:
-        build.build(self._workshop(found))
+        build.build(self._workshop(found), self.way.images)
 
     def _programs(self, found: engine.Engine) -> Iterator[tuple[str, dict[str, Any]]]:
         for one in self._listed(found):
@@ -97,7 +118,8 @@ class Containers:
         return [json.loads(line) for line in lines if line.strip()]
 
     def _compose(self, found: engine.Engine, *arguments: str) -> run.Completed:
-        files = [f"--file={self.session.repository / name}" for name in _FILES]
+        names = ("docker-compose.yml", self.way.overlay)
+        files = [f"--file={self.session.repository / name}" for name in names]
         return run.run(("docker", "compose", *files, *arguments), environ=self._environ(found))
 
     def _environ(self, found: engine.Engine) -> dict[str, str]:
@@ -113,6 +135,7 @@ class Containers:
             "ESB_GID": str(self.layout.gid),
             "ESB_PORT": str(self.layout.port),
             "ESB_REGION": self.layout.region,
+            "ESB_TUNNEL_DIR": str(self._tunnel),
             "ESB_ROOT_CA_SHA256": hashlib.sha256(
                 (self.layout.certificates / "rootCA.crt").read_bytes()
             ).hexdigest(),

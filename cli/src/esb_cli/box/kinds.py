@@ -34,15 +34,15 @@ class Kind(Protocol):
 
 
 def kind(mode: Mode, session: Session, layout: Layout) -> Kind:
-    """The kind of ``mode``. NotPossibleHere for the two that are not built yet."""
+    """The kind of ``mode``. NotPossibleHere for the one that is not built yet."""
     if mode == "embedded":
         from esb_cli.box.embedded import Embedded
 
         return Embedded(session, layout)
-    if mode == "containerd":
-        from esb_cli.box.containers import Containers
+    if mode in ("containerd", "firecracker"):
+        from esb_cli.box import containers
 
-        return Containers(session, layout)
+        return containers.Containers(session, layout, containers.WAYS[mode])
     raise NotPossibleHere(
         f"ESB has no {mode} driver yet",
         "unset ESB_MODE for containers, or run without an engine: ./esb up --embedded",

@@ -153,6 +153,8 @@ def _status_lines(facts: dict[str, Any]) -> list[str]:
 def _isolation(node: dict[str, Any] | None) -> str:
     if node is None:
         return "unknown: the gateway has no node"
+    if node["driver"] == "firecracker":
+        return "no function can run: ESB has no firecracker driver yet"
     if node["isolation"] == "none":
         return "NOT ISOLATED: functions are plain processes of this machine"
     return f"{node['isolation']}, network {node['network']}"

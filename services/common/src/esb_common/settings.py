@@ -15,6 +15,7 @@ from esb_common.errors import Misuse
 
 KNOWN: Mapping[str, str] = {
     "ESB_ACCOUNT": "account id in ARNs (12 digits; default 000000000000)",
+    "ESB_ARTEFACTS": "folder with Firecracker's files, or stand-ins, for images (default: the store)",
     "ESB_BUILD_CA": "certificates trusted while images are built (default: this machine's own store)",
     "ESB_CERT_DIR": "rootCA.crt, gateway.crt, gateway.key (default ~/.esb/certs)",
     "ESB_CONTAINERD_DIR": "the node's own containerd: its root and state (containerd mode)",
@@ -38,6 +39,7 @@ KNOWN: Mapping[str, str] = {
     "ESB_ROOT_CA_SHA256": "SHA-256 of the file rootCA.crt, for image builds",
     "ESB_RUN_DIR": "sockets that gateway and node share",
     "ESB_RUNTIME_DIR": "the Python runtime client, shown to workers as /var/runtime (embedded mode)",
+    "ESB_TUNNEL_DIR": "keys and addresses of the tunnel of the Firecracker mode (default ~/.esb/tunnel)",
     "ESB_UID": "user that the gateway runs as",
 }
 

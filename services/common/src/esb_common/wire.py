@@ -55,7 +55,7 @@ class ListWorkers:
 
 # --- node → gateway ---------------------------------------------------------------------
 
-Isolation = Literal["containers", "namespaces", "user-namespaces", "none", "memory"]
+Isolation = Literal["containers", "microvms", "namespaces", "user-namespaces", "none", "memory"]
 Network = Literal["all", "loopback", "host"]
 
 

@@ -16,6 +16,7 @@ from esb_common.log import Log
 from esb_node.core import desk
 from esb_node.core.ports import Driver
 from esb_node.doors.gateway import GatewayDoor
+from esb_node.drivers.firecracker import FirecrackerDriver
 from esb_node.drivers.memory import MemoryDriver
 from esb_node.drivers.process.driver import Place, ProcessDriver
 from esb_node.hands.code import CodeShelf
@@ -110,6 +111,8 @@ def choose_driver(settings: NodeSettings) -> Driver:
             )
         case "embedded":
             return _process_driver(settings)
+        case "firecracker":
+            return FirecrackerDriver()
         case "memory":
             return MemoryDriver()
         case other:

@@ -11,7 +11,7 @@ from pathlib import Path
 from esb_common import settings
 from esb_common.log import LEVELS
 
-MODES = ("containerd", "embedded", "memory")
+MODES = ("containerd", "embedded", "firecracker", "memory")
 """Modes of this node; ``memory`` is for tests of what lies above it."""
 
 
