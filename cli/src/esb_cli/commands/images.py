@@ -28,16 +28,27 @@ from esb_cli.framework import Command, Session
     help="Where the base comes from: Debian's signed packages, or public images by digest.",
 )
 @click.option("--base", is_flag=True, help="Only the base images, for docker build and docker compose build.")
+@click.option(
+    "--artefacts",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder with Firecracker's files, or with stand-ins and their list stand-ins.sha256.",
+)
 @click.pass_obj
-def build(session: Session, images: tuple[str, ...], source: builder.Base, base: bool) -> None:
-    """Have IMAGES (default: all) in the engine; what is there and unchanged stays."""
+def build(
+    session: Session, images: tuple[str, ...], source: builder.Base, base: bool, artefacts: Path | None
+) -> None:
+    """Have IMAGES in the engine; what is there and unchanged stays.
+
+    Default: all that a box needs; with --artefacts also the images of the Firecracker mode.
+    """
     if base and images:
         raise Misuse("--base and names of images exclude one another")
     found = engine.ensure(engine.Place.from_environ(session.environ), session.printer)
-    shop = builder.Workshop.from_environ(session.repository, found, session.environ, session.printer, source)
-    built = builder.build(shop, plan.BASES if base else images)
+    environ = {**session.environ, **({"ESB_ARTEFACTS": str(artefacts)} if artefacts else {})}
+    shop = builder.Workshop.from_environ(session.repository, found, environ, session.printer, source)
+    built = builder.build(shop, plan.BASES if base else images or (tuple(plan.FAMILY) if artefacts else ()))
     facts = {one.name: {"id": one.id, "built": bool(one.why), "why": one.why} for one in built}
-    lines = [f"{one.name:<20} {one.id} {'built' if one.why else 'unchanged'}" for one in built]
+    lines = [f"{one.name:<30} {one.id} {'built' if one.why else 'unchanged'}" for one in built]
     session.printer.result({"images": facts}, "\n".join(lines))
 
 
@@ -45,7 +56,10 @@ def build(session: Session, images: tuple[str, ...], source: builder.Base, base:
 @click.argument("what", nargs=-1, metavar="[IMAGE|ARCHIVE]...")
 @click.pass_obj
 def verify(session: Session, what: tuple[str, ...]) -> int:
-    """Judge images of the engine (default: all) or saved ARCHIVES; runs nothing. Exit code 1: a row fails."""
+    """Judge images of the engine (default: all) or saved ARCHIVES; runs nothing. Exit code 1: a row fails.
+
+    The images of the Firecracker mode are among all where the engine has them.
+    """
     with _opened(session, what) as (family, names):
         verdicts = judges.judge(family, names, datetime.now(UTC))
         ids = {name: family[name].image.id for name in names}
@@ -64,11 +78,11 @@ def _opened(session: Session, what: Sequence[str]) -> Iterator[tuple[dict[str, j
             family = judges.subjects(stack.enter_context(Archive(path)) for path in files)
             yield family, list(family)
             return
-        wanted = plan.chosen(what)
         path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esb-verify-")), "images.tar")
         found = engine.ensure(engine.Place.from_environ(session.environ), session.printer)
+        named = {plan.full_name(one) for one in what} or {*plan.PLAIN, *builder.had(found, plan.FIRECRACKER)}
+        wanted = plan.chosen(named)
         with session.printer.step("save the images"):
             builder.save(found, wanted, path)
         family = judges.subjects([stack.enter_context(Archive(path))])
-        named = {plan.full_name(one) for one in what or plan.FAMILY}
         yield family, [image.name for image in wanted if image.name in named]
