@@ -110,11 +110,15 @@ def debian(layouts: Layouts, apt: Apt, environ: Mapping[str, str], voice: Voice)
         with tempfile.TemporaryDirectory(dir=layouts.folder) as scratch, voice.step("bootstrap Debian 12"):
             root = Path(scratch, "root.tar")
             bootstrap(root, apt, Path(scratch), environ)
-            oci.write_image(
-                folder, [root], {"Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]}
-            )
+            write_image(folder, root)
 
     return layouts.get("debian", key(), make)
+
+
+def write_image(folder: Path, root: Path) -> None:
+    """Write a bootstrapped root as a layout."""
+    path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    oci.write_image(folder, [root], {"Env": [path]})
 
 
 def key() -> str:

@@ -124,12 +124,17 @@ def write_image(
             "layers": [_descriptor(LAYER, *one) for one in stored],
         },
     )
-    entry = _descriptor(MANIFEST, *manifest)
+    write_index(folder, *manifest, name)
+    return manifest[0]
+
+
+def write_index(folder: Path, manifest: Digest, size: int, name: str = "") -> None:
+    """Make a folder of blobs a layout of the one image that ``manifest`` names."""
+    entry = _descriptor(MANIFEST, manifest, size)
     if name:
         entry["annotations"] = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
     _write_json(folder / "index.json", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]})
     _write_json(folder / "oci-layout", {"imageLayoutVersion": "1.0.0"})
-    return manifest[0]
 
 
 def write_archive(out: Path, layout: Path) -> None:

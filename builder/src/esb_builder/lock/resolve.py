@@ -6,6 +6,7 @@ group alone; Debian is solved as a whole, with the versions that must not move h
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -52,50 +53,53 @@ class Desk:
 
 def gaps(lock: Lock, recipes: Recipes) -> bool:
     """Whether the lock lacks something that can be filled in without moving a pin."""
-    steps = [BASE, *recipes.asked] if lock.source == "debian" else [*recipes.asked]
-    asked = any(
-        lock.steps[name].asked != words for name, words in recipes.asked.items() if name in lock.steps
-    )
-    absent = set(steps) - lock.steps.keys() or set(recipes.requirements) - lock.wheels.keys()
-    artefacts = firecracker.ARTEFACTS.get(lock.architecture, {}).keys() - lock.artefacts.keys()
-    pythonless = lock.source == "debian" and lock.python is None
-    imageless = lock.source == "registry" and recipes.images.keys() - lock.images.keys()
-    return bool(asked or absent or artefacts or pythonless or imageless)
+    wanted = firecracker.ARTEFACTS.get(lock.architecture, {})
+    found = [
+        *_lacking(lock, recipes),
+        *_asked_otherwise(lock, recipes),
+        *(wanted.keys() - lock.artefacts.keys()),
+    ]
+    return bool(found)
 
 
 def stale(lock: Lock, recipes: Recipes) -> list[str]:
     """What the checkout asks for that the lock does not answer, in words; needs no network."""
-    steps = [BASE, *recipes.asked] if lock.source == "debian" else [*recipes.asked]
-    found = [f"{name}: not locked" for name in steps if name not in lock.steps]
-    for name, asked in recipes.asked.items():
-        if name in lock.steps and lock.steps[name].asked != asked:
-            found.append(f"{name}: its Dockerfile asks for other packages than the lock")
-    found += _stale_wheels(lock, recipes)
-    if lock.source == "debian" and lock.python is None:
-        found.append("python: not locked")
-    if lock.source == "registry":
-        found += [
-            f"{stage}: {said}" for stage in recipes.images if (said := _image_stale(lock, recipes, stage))
-        ]
     wanted = firecracker.ARTEFACTS.get(lock.architecture, {})
-    return found + [f"{name}: not locked" for name in wanted if name not in lock.artefacts]
+    return stale_inputs(lock, recipes) + [f"{one}: not locked" for one in wanted if one not in lock.artefacts]
 
 
-def _stale_wheels(lock: Lock, recipes: Recipes) -> list[str]:
-    found = []
+def stale_inputs(lock: Lock, recipes: Recipes) -> list[str]:
+    """The same without the files of single projects, which images take by lists of their own."""
+    found = [f"{name}: not locked" for name in _lacking(lock, recipes)]
+    otherwise = _asked_otherwise(lock, recipes)
+    found += [f"{step}: its Dockerfile asks for other packages than the lock" for step in otherwise]
     for name, (path, sha256) in recipes.requirements.items():
-        if name not in lock.wheels:
-            found.append(f"{name}: not locked")
-        elif (lock.wheels[name].requirements, lock.wheels[name].requirements_sha256) != (path, sha256):
+        one = lock.wheels.get(name)
+        if one and (one.requirements, one.requirements_sha256) != (path, sha256):
             found.append(f"{name}: {path} has changed since it was locked")
+    for stage, pinned in recipes.images.items():
+        image = lock.images.get(stage)
+        if image and (image.reference, image.digest) != pinned:
+            found.append(f"{stage}: its Dockerfile pins another image than the lock")
     return found
 
 
-def _image_stale(lock: Lock, recipes: Recipes, stage: str) -> str:
-    if stage not in lock.images:
-        return "not locked"
-    pinned = (lock.images[stage].reference, lock.images[stage].digest)
-    return "" if pinned == recipes.images[stage] else "its Dockerfile pins another image than the lock"
+def _lacking(lock: Lock, recipes: Recipes) -> Iterator[str]:
+    bootstrapped = lock.source == "debian"
+    yield from (step for step in recipes.asked if step not in lock.steps)
+    yield from (name for name in recipes.requirements if name not in lock.wheels)
+    if bootstrapped and BASE not in lock.steps:
+        yield BASE
+    if bootstrapped and lock.python is None:
+        yield "python"
+    if not bootstrapped:
+        yield from (stage for stage in recipes.images if stage not in lock.images)
+
+
+def _asked_otherwise(lock: Lock, recipes: Recipes) -> Iterator[str]:
+    for name, asked in recipes.asked.items():
+        if name in lock.steps and lock.steps[name].asked != asked:
+            yield name
 
 
 def complete(desk: Desk, source: Source, old: Lock | None, update: Update) -> Lock:
