@@ -1,6 +1,6 @@
 """Warm and cold figures of the box, each as a ratio to a reference of the same run.
 
-    .esb/test/bin/python tests/bench/figures.py [--modes embedded,containerd] [--calls N] [--starts N] [--json]
+    .esb/test/bin/python tests/bench/figures.py [--modes A,B] [--calls N] [--starts N] [--json]
 
 References
     warm  AWS's runtime client on a bare asyncio Runtime API: no client, no TLS, no checks, no sandbox

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from esb_cli.box.supervisor import Program, decode, encode
+from esb_cli.box.supervisor import HOPELESS, Program, decode, encode
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 20
@@ -81,6 +81,21 @@ def test_sigterm_ends_the_programs_in_reverse_order(tmp_path: Path, supervised: 
     one.process.send_signal(signal.SIGTERM)
     os.close(os.open(tmp_path / "said.none", os.O_RDWR))
     assert [one.line(), one.line()] == ["end gateway", "end node"]
+    assert one.process.wait(WAIT_S) == 0
+
+
+@pytest.mark.parametrize("code", sorted(HOPELESS))
+def test_a_program_that_can_never_run_here_ends_the_box(
+    tmp_path: Path, supervised: list[Supervised], code: int
+) -> None:
+    os.mkfifo(tmp_path / "said.none")
+    os.mkfifo(tmp_path / "said.go")
+    steady = "trap 'echo ended >$SAID; exit' TERM; echo up >$SAID; read x <$SAID.none"
+    one = Supervised(tmp_path, steady, f"read x <$SAID.go; exit {code}")
+    supervised.append(one)
+    assert one.line() == "up"
+    (tmp_path / "said.go").write_text("go\n")
+    assert one.line() == "ended"
     assert one.process.wait(WAIT_S) == 0
 
 

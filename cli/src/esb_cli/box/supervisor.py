@@ -3,9 +3,10 @@
 It reads one JSON file (see :class:`Program`), starts each program in order, keeps a second file
 with their process ids current, and starts a program again when it ends, after a delay that
 doubles from :data:`FIRST_DELAY_S` to :data:`LONGEST_DELAY_S` and falls back once a program has
-lived for :data:`STEADY_S`. SIGTERM ends the programs in reverse order, each with SIGTERM and after
-:data:`GRACE_S` with SIGKILL, and then the supervisor. When the supervisor itself is killed, the
-kernel ends its programs (parent-death signal).
+lived for :data:`STEADY_S`. A program whose exit code says that it can never run here (misuse, not
+possible, bad input) ends the whole box instead. SIGTERM ends the programs in reverse order, each
+with SIGTERM and after :data:`GRACE_S` with SIGKILL, and then the supervisor. When the supervisor
+itself is killed, the kernel ends its programs (parent-death signal).
 
 It lives as long as the box, waits in ``select`` and costs nothing between two deaths.
 """
@@ -23,12 +24,14 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from esb_common.errors import BadInput, Misuse, NotPossibleHere
 from esb_common.log import Log, speak
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 5.0
 STEADY_S = 30.0
 GRACE_S = 15.0
+HOPELESS = {kind.exit_code for kind in (BadInput, Misuse, NotPossibleHere)}
 _PR_SET_PDEATHSIG = 1
 
 log = Log("supervisor")
@@ -86,14 +89,15 @@ class Lives:
         self.due: float | None = None
         log.info("program started", name=self.program.name, pid=self.process.pid)
 
-    def ended(self, now: float) -> None:
-        """Take note of an end and set the time of the next start."""
+    def ended(self, now: float) -> int:
+        """Take note of an end and set the time of the next start; the exit code."""
         code = self.process.wait()
         os.close(self.pidfd)
         self._delay_s = FIRST_DELAY_S if now - self.began >= STEADY_S else self._delay_s
         self.due = now + self._delay_s
         self._delay_s = min(self._delay_s * 2, LONGEST_DELAY_S)
         log.warning("program ended", name=self.program.name, code=code, again_in_s=self.due - now)
+        return code
 
     def finish(self) -> None:
         """End it for good."""
@@ -137,14 +141,16 @@ def _tell(lives: list[Lives], note: Path) -> None:
 
 
 def _turn(selector: selectors.BaseSelector, lives: list[Lives]) -> bool:
-    """Wait for one thing and act on it; False once a signal asked for the end."""
+    """Wait for one thing and act on it; False once a signal asked for the end, or nothing else helps."""
     waiting = [life.due for life in lives if life.due is not None]
     timeout = max(0.0, min(waiting) - time.monotonic()) if waiting else None
     for key, _ in selector.select(timeout):
         if key.data is None:
             return False
         selector.unregister(key.fd)
-        key.data.ended(time.monotonic())
+        if key.data.ended(time.monotonic()) in HOPELESS:
+            log.error("starting again cannot help, the box ends", name=key.data.program.name)
+            return False
     now = time.monotonic()
     for life in lives:
         if life.due is not None and life.due <= now:

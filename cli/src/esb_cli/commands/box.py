@@ -69,9 +69,7 @@ def down(session: Session, volumes: bool) -> None:
         with session.printer.step("stop the box"):
             stopped = kind(mode or place.mode, session, place).stop(volumes=volumes)
     if volumes and mode != "embedded":
-        from esb_builder import engine
-
-        engine.stop(engine.Place.from_environ(session.environ), session.printer)
+        _stop_engine(session)
     place.forget()
     session.printer.result({"stopped": stopped}, "" if stopped else "no box was running")
 
@@ -108,6 +106,22 @@ def env(session: Session) -> None:
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in facts.items()]
     session.printer.result(facts, "\n".join(lines))
+
+
+def _stop_engine(session: Session) -> None:
+    """Stop our engine, unless somebody else's containers run in it."""
+    from esb_builder import engine
+
+    place = engine.Place.from_environ(session.environ)
+    state = engine.status(place).state
+    if state == "foreign":
+        return
+    listing = ("ps", "--format={{.Names}}")
+    others = engine.ensure(place, session.printer).docker(*listing).stdout.split() if state == "ours" else []
+    if others:
+        session.printer.note(f"our engine goes on: it also runs {', '.join(others)}")
+        return
+    engine.stop(place, session.printer)
 
 
 def _refuse_other_mode(place: Layout) -> None:
