@@ -48,7 +48,7 @@ class Machine:
     def mirror(self, name: str, path: str) -> list[Location]:
         """Where a file of a named mirror is; nothing where the name has no address."""
         address = self.mirrors.get(name)
-        return [Location(f"{address.rstrip('/')}/{quote(path)}")] if address else []
+        return [Location(f"{address.rstrip('/')}/{quote(path, safe="/:+~")}")] if address else []
 
     def blob(self, sha256: str) -> list[Location]:
         """Where another ESB's store has a blob."""
