@@ -1,10 +1,11 @@
 """What the built images are: every row that an archive shows, and the gateway's contents."""
 
 import re
+from pathlib import Path
 
 import pytest
 from conformance.conftest import ROOT, Workbench
-from esb_builder import dockerfile, plan
+from esb_builder import dockerfile, plan, run
 from esb_builder.verify import CHECKS, Verdict
 
 pytestmark = pytest.mark.engine
@@ -33,6 +34,21 @@ def test_s6_app_holds_exactly_the_seeds_list(bench: Workbench) -> None:
         "common",
         "gateway",
     }
+
+
+def test_a_checkout_that_only_its_owner_can_read_builds_an_image_that_its_user_can(
+    bench: Workbench, secrets: list[str], tag: str, tmp_path: Path
+) -> None:
+    """A umask of 077 must not reach into the image."""
+    read = dockerfile.parse((ROOT / "services/gateway/Dockerfile").read_text())
+    for path in ["services/gateway/Dockerfile", ".dockerignore", *plan.files(ROOT, read.sources)]:
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (tmp_path / path).write_bytes((ROOT / path).read_bytes())
+        (tmp_path / path).chmod(0o600)
+    words = ["buildx", "build", "--provenance=false", "--file=services/gateway/Dockerfile", f"--tag={tag}"]
+    run.run(("docker", *words, *secrets, "."), environ=bench.engine.environ, cwd=tmp_path)
+    done = bench.run(tag, "find", "/app", "!", "-readable", "-o", "-type", "d", "!", "-executable")
+    assert (done.code, done.stdout) == (0, "")
 
 
 def test_s18_uv_is_there_and_works_for_the_gateways_user(bench: Workbench) -> None:

@@ -1,13 +1,14 @@
 """S8, S9, S17: no image without the right root CA, none updates it at run time, none keeps an old one."""
 
 import hashlib
+import sys
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from authorities import NOW, authority
-from conformance.conftest import Build, Workbench
-from esb_builder import plan, run
+from conformance.conftest import ROOT, Build, Workbench
+from esb_builder import plan, python_prefix, run
 from esb_builder.ca import issue
 
 pytestmark = pytest.mark.engine
@@ -27,6 +28,25 @@ def sha256(path: Path) -> str:
 def told(done: run.Completed) -> str:
     assert done.code != 0, "the build went through"
     return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def build_python_base(bench: Workbench, secrets: list[str]) -> Build:
+    """Build python-base on the os-base that is in the engine, with the root CA that a test gives."""
+    prefix = python_prefix.find(bench.shop.environ, Path(sys.base_prefix), sys.version_info[:2])
+    packed = python_prefix.python(bench.shop.layouts, prefix, bench.shop.environ, bench.shop.voice)
+
+    def one(secret: Path, sha256: str) -> run.Completed:
+        words = ["buildx", "build", "--progress=plain", "--provenance=false", *secrets]
+        words += [
+            "--file=services/common/Dockerfile.python-base",
+            f"--build-context=python={packed.reference}",
+        ]
+        words += [f"--secret=id=esb_root_ca,src={secret}", f"--build-arg=ESB_ROOT_CA_SHA256={sha256}"]
+        words += ["--build-arg=SOURCE_DATE_EPOCH=1735689600", "."]
+        return run.run(("docker", *words), environ=bench.engine.environ, cwd=ROOT, check=False)
+
+    return one
 
 
 def test_s8_without_the_secret_the_build_fails(build_os_base: Build) -> None:
@@ -71,6 +91,14 @@ def test_s8_another_hash_fails_the_build_and_gives_the_right_one(
     path = tmp_path / "rootCA.crt"
     path.write_bytes(certificate())
     assert f"ESB_ROOT_CA_SHA256={sha256(path)}" in told(build_os_base(path, "0" * 64))
+
+
+def test_s15_python_base_refuses_a_base_that_carries_another_root_ca(
+    build_python_base: Build, tmp_path: Path
+) -> None:
+    path = tmp_path / "rootCA.crt"
+    path.write_bytes(certificate())
+    assert "the base image carries another root CA" in told(build_python_base(path, sha256(path)))
 
 
 def test_s17_without_the_hash_the_build_stops_and_prints_the_line_to_paste(
