@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import socket
 import ssl
@@ -500,3 +501,95 @@ def test_what_runs_when_the_node_goes_is_answered(box: Any) -> None:
     assert isinstance(error, ClientError)
     assert error.response["Error"]["Code"] == "ServiceException"
     box.run(box.node.open())
+
+
+# --- cut, stopped, left -------------------------------------------------------------------
+
+
+def raw(box: Any) -> ssl.SSLSocket:
+    """A TLS connection without an HTTP client."""
+    plain = socket.create_connection(("localhost", box.port), timeout=20)
+    connection: ssl.SSLSocket = box.tls().wrap_socket(plain, server_hostname="localhost")
+    return connection
+
+
+def creation_request() -> bytes:
+    members = {
+        "FunctionName": "cut",
+        "Runtime": "python3.12",
+        "Role": "arn:aws:iam::000000000000:role/any",
+        "Handler": "app.echo",
+        "Code": {"ZipFile": base64.b64encode(package()).decode()},
+    }
+    body = json.dumps(members)
+    head = f"POST /2015-03-31/functions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    return (head + body).encode()
+
+
+def test_an_upload_cut_at_any_byte_leaves_nothing(box: Any) -> None:
+    request = creation_request()
+    for end in [*range(0, len(request), len(request) // 20), len(request) - 1]:
+        with raw(box) as connection:
+            connection.sendall(request[:end])
+    assert box.client().list_functions()["Functions"] == []
+    with raw(box) as connection:
+        connection.sendall(request)
+        assert connection.recv(100).startswith(b"HTTP/1.1 201 ")
+
+
+def test_a_client_that_leaves_stops_nothing(box: Any) -> None:
+    begun, may_end, accepted = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def behaviour(runtime: Runtime) -> int:
+        invocation = await runtime.next()
+        begun.set()
+        await may_end.wait()
+        reply = await runtime.respond(invocation.request, b"1")
+        assert reply.status == 202
+        accepted.set()
+        return 0
+
+    box.behaviours["app.left"] = behaviour
+    box.create(handler="app.left", Timeout=30)
+    with raw(box) as connection:
+        head = b"POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+        connection.sendall(head)
+        box.run(begun.wait())
+    box.run(set_event(may_end))
+    box.run(accepted.wait())
+
+
+def test_stopping_answers_what_runs(box: Any) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def behaviour(runtime: Runtime) -> int:
+        invocation = await runtime.next()
+        begun.set()
+        await may_end.wait()
+        await runtime.respond(invocation.request, b"1")
+        return 0
+
+    box.behaviours["app.stopped"] = behaviour
+    box.create(handler="app.stopped", Timeout=30)
+    client = box.client()
+    with ThreadPoolExecutor(2) as pool:
+        running = pool.submit(invoke, client, 1)
+        box.run(begun.wait())
+        stopping = pool.submit(box.stop_gateway)
+        box.run(refused(box.port))
+        box.run(set_event(may_end))
+        assert running.result(20)[0] == 1
+        stopping.result(20)
+    box.until(lambda: not box.node.workers)
+
+
+async def refused(port: int) -> None:
+    """Wait until nobody listens on ``port``."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+
+
+async def set_event(event: asyncio.Event) -> None:
+    event.set()

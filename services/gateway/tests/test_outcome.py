@@ -97,12 +97,8 @@ def test_lines_are_cut_where_they_end_wherever_reads_ended() -> None:
 
 
 def test_the_lines_of_one_event_are_lines() -> None:
-    assert Lines().feed(b"[ERROR] E\rTraceback\r  at\r\nnext\r\n") == [
-        b"[ERROR] E",
-        b"Traceback",
-        b"  at",
-        b"next",
-    ]
+    lines = Lines().feed(b"[ERROR] E\rTraceback\r  at\r\nnext\r\n")
+    assert lines == [b"[ERROR] E", b"Traceback", b"  at", b"next"]
 
 
 def test_a_line_without_end_is_cut() -> None:

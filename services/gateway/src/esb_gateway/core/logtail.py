@@ -47,7 +47,7 @@ class Lines:
 
 
 def _cut(line: bytes) -> list[bytes]:
-    """Lines of at most :data:`LINE_MOST`. AWS's clients write the lines of one event with ``\\r`` between them."""
+    """Lines of at most :data:`LINE_MOST`. AWS's clients put ``\\r`` between the lines of one event."""
     if b"\r" in line:
         return [part for one in line.rstrip(b"\r").split(b"\r") for part in _cut(one)]
     if len(line) <= LINE_MOST:

@@ -232,7 +232,7 @@ class Connection(asyncio.Protocol):
         if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not self._registry.enter(self):
-            self._refuse(503, "too many connections")
+            self._refuse(503, "no more connections are taken")
             return
         self._allow(self._limits.head_s if self._limits.idle_s is not None else None)
 
@@ -575,8 +575,8 @@ class Registry:
         self._date = b""
 
     def enter(self, connection: Connection) -> bool:
-        """Count a connection in; False where there are too many."""
-        if len(self._connections) >= self.most:
+        """Count a connection in; False where there are too many, or no more are taken."""
+        if self.draining or len(self._connections) >= self.most:
             return False
         self._connections.add(connection)
         return True
