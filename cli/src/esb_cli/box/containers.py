@@ -52,13 +52,16 @@ class Containers:
     layout: Layout
     way: Way
 
-    def start(self) -> None:
-        """Have an engine, have the images, let compose bring both containers up."""
-        found = engine.ensure(self._place, self.session.printer)
-        self._build(found)
+    def prepare(self) -> None:
+        """Have an engine, the images, and the tunnel's keys where there is one."""
+        self._build(engine.ensure(self._place, self.session.printer))
         if self.way.tunnel:
             with self.session.printer.step("check the tunnel's keys"):
                 tunnel.init(self._tunnel)
+
+    def start(self) -> None:
+        """Let compose bring both containers up."""
+        found = engine.ensure(self._place, self.session.printer)
         with self.session.printer.step("start the box"):
             self._compose(found, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans")
 

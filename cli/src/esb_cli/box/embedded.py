@@ -54,12 +54,18 @@ class Embedded:
     session: Session
     layout: Layout
 
+    def prepare(self) -> None:
+        """Make the environments."""
+        self._interpreters()
+
     def start(self) -> None:
-        """Make the environments, then let the supervisor run what the plan says."""
-        made = self.session.environments
-        interpreters = Interpreters(made.environment("gateway"), made.environment("node"), made.runtime())
+        """Let the supervisor run what the plan says."""
         with self.session.printer.step("start the box"):
-            start(self.layout, interpreters, self.session.environ)
+            start(self.layout, self._interpreters(), self.session.environ)
+
+    def _interpreters(self) -> Interpreters:
+        made = self.session.environments
+        return Interpreters(made.environment("gateway"), made.environment("node"), made.runtime())
 
     def gave_up(self) -> bool:
         """Whether the supervisor is gone."""

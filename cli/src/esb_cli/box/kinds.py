@@ -17,6 +17,9 @@ from esb_cli.framework import Session
 class Kind(Protocol):
     """One way to run gateway and node."""
 
+    def prepare(self) -> None:
+        """Have all that starting needs: environments, or an engine and images. Nothing of the box runs yet."""
+
     def start(self) -> None:
         """Bring the box to what this checkout and these settings say; nothing where it is so."""
 

@@ -35,6 +35,7 @@ def up(session: Session, embedded: bool, no_isolation: bool) -> None:
     box = kind(place.mode, session, place)
     with session.printer.step("check the certificates"):
         trust = ca.init(ca.Folders.from_environ(session.environ))
+    box.prepare()
     place.remember(place.mode)
     box.start()
     door = Gateway(place.port, trust.client_trust_file)
