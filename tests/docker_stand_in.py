@@ -61,7 +61,7 @@ def build(options: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         layout = Path(scratch, "layout")
         parent = json.loads((PLACE / "parents.json").read_text())[given["--file"]]
-        below = list(layers(kept(f"{parent}:latest"), Path(scratch))) if parent else []
+        below = list(layers_of(f"{parent}:latest", options, Path(scratch))) if parent else []
         oci.write_image(layout, [*below, own(options, Path(scratch))], {}, output.get("name", ""))
         if "name" in output:
             oci.write_archive(kept(output["name"]), layout)
@@ -80,16 +80,20 @@ def own(options: Sequence[str], place: Path) -> Path:
     return place / "own.tar"
 
 
-def layers(archive: Path, place: Path) -> Iterator[Path]:
-    """The layers of a loaded image as files, lowest first."""
-    with Archive(archive) as opened:
+def layers_of(name: str, options: Sequence[str], place: Path) -> Iterator[Path]:
+    """The layers of a parent as files, lowest first: from the context of its name, else from its tag."""
+    start = f"--build-context={name}=oci-layout://"
+    given = next((one.removeprefix(start) for one in options if one.startswith(start)), None)
+    source = Path(given.partition("@")[0]) if given else unpacked(kept(name), place / "parent")
+    with Archive(source) as opened:
         diff_ids = opened.images()[0].diff_ids
+    yield from (source / "blobs" / one.replace(":", "/") for one in diff_ids)
+
+
+def unpacked(archive: Path, place: Path) -> Path:
     with tarfile.open(archive) as tar:
-        for number, diff_id in enumerate(diff_ids):
-            content = tar.extractfile(f"blobs/{diff_id.replace(':', '/')}")
-            assert content is not None
-            (place / f"{number}.tar").write_bytes(content.read())
-            yield place / f"{number}.tar"
+        tar.extractall(place, filter="data")
+    return place
 
 
 def inspect(names: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from esb_builder import build, dockerfile, plan, run, stamps
 from esb_builder.archive import image_id
 from esb_builder.build import Workshop
 from esb_builder.ca import issue
+from esb_builder.plan import Ingredients
 from esb_builder.voice import Recorded
 from esb_common.errors import BadInput, Broken
 
@@ -188,6 +189,17 @@ def test_an_older_canonical_form_is_built_anew(shop: Workshop, engine: Engine) -
     assert stamp is not None
     stamps.write(shop.home, "esb-os-base", replace(stamp, form=0))
     assert build.build(shop, ["os-base"])[-1].why == "the canonical form changed"
+
+
+def test_a_tag_that_moves_in_the_middle_leaves_the_child_on_its_parent(
+    shop: Workshop, engine: Engine
+) -> None:
+    below = build.build(shop, ["python-base"])
+    steps = plan.plan(shop.root, plan.chosen(["gateway"]), Ingredients({}, {}))
+    engine.lose("esb-python-base")
+    made = build.make(shop, steps[-1], {}, below[-1].id)
+    assert shop.shelf.layers(made)[:-1] == shop.shelf.layers(below[-1].id)
+    assert not (engine.place / "esb-gateway:latest.tar").exists()
 
 
 def test_an_engine_is_lent_the_layers_that_it_need_not_export(shop: Workshop, engine: Engine) -> None:

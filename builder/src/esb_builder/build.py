@@ -6,6 +6,9 @@ one look at the engine. Else ``docker buildx build`` runs, with secrets as files
 made canonical, which also proves that it stands on the very parent that was built before, and is
 loaded under its tag. So a tag only ever names a canonical image, and the next image is built on
 that. What an engine lost is loaded again. One builder at a time on an engine.
+
+Where the checkout has a lock, every input comes from the store, no step has a network, and nothing of
+this machine is given to a build but the root CA.
 """
 
 from __future__ import annotations
@@ -19,17 +22,17 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from cryptography import x509
 from esb_common import settings
-from esb_common.errors import BadInput, Broken, EsbError
+from esb_common.errors import BadInput, Broken, EsbError, Misuse
 from esb_common.ids import Digest
 
-from esb_builder import artefacts, base, exchange, fetching, oci, python_prefix, run, stamps
+from esb_builder import artefacts, base, exchange, fetching, locked, oci, python_prefix, run, stamps
 from esb_builder.archive import Archive, image_id
 from esb_builder.ca import files, judge
 from esb_builder.cache import Layouts
@@ -37,6 +40,7 @@ from esb_builder.canonical import Shelf, canonicalise
 from esb_builder.canonical.document import FORM
 from esb_builder.engine import tools
 from esb_builder.exchange import Docker
+from esb_builder.locked import Locked
 from esb_builder.plan import FAMILY, Image, Ingredients, Step, chosen, difference, plan
 from esb_builder.stamps import Stamp
 from esb_builder.store import Store
@@ -71,7 +75,8 @@ class Present:
 class Workshop:
     """Where building happens: the checkout, ESB_HOME, the engine, and the person's settings.
 
-    ``artefacts`` is a folder with Firecracker's files; without one they are the store's.
+    ``artefacts`` is a folder with Firecracker's files; without one they are the store's. ``inputs`` are
+    the locked ones, which :func:`build` looks up.
     """
 
     root: Path
@@ -81,6 +86,7 @@ class Workshop:
     voice: Voice
     source: Base = "debian"
     artefacts: Path | None = None
+    inputs: Locked | None = None
 
     @classmethod
     def from_environ(
@@ -115,12 +121,23 @@ class Workshop:
 def build(shop: Workshop, names: Sequence[str] = ()) -> list[Built]:
     """Have the named images (default: PLAIN) in the engine, and the function image's archive beside them."""
     images = chosen(names)
+    shop = replace(shop, inputs=_inputs(shop, images))
     steps = plan(shop.root, images, _ingredients(shop, images))
     with _alone(shop):
         results = _execute(shop, steps)
         if FUNCTION_IMAGE in results:
             _save(shop, results[FUNCTION_IMAGE].id)
     return list(results.values())
+
+
+def _inputs(shop: Workshop, images: Sequence[Image]) -> Locked | None:
+    found = locked.inputs(shop.root, images, shop.home, shop.layouts, shop.environ, shop.voice)
+    if found and shop.source == "registry" != found.lock.source:
+        raise Misuse(
+            f"esb.lock says that the base comes from {found.lock.source}, not from a registry",
+            "to change that: ./esb lock --source registry --update",
+        )
+    return found
 
 
 def gateway_user(environ: Mapping[str, str], uid: int, gid: int) -> tuple[int, int]:
@@ -158,6 +175,8 @@ def _ingredients(shop: Workshop, images: Sequence[Image]) -> Ingredients:
     if any(artefacts.CONTEXT in image.contexts for image in images):
         found = _artefacts(shop)
         arguments[artefacts.ARGUMENT], contexts[artefacts.CONTEXT] = found.kind, found.key
+    if shop.inputs:
+        return Ingredients(arguments, contexts, {image.name: shop.inputs.keys(image) for image in images})
     if shop.source == "debian":
         contexts |= {"debian": base.key(), "python": python_prefix.key(_prefix(shop))}
     return Ingredients(arguments, contexts)
@@ -199,7 +218,7 @@ def _execute(shop: Workshop, steps: Sequence[Step]) -> dict[str, Built]:
             made = stamp.id
         else:
             with shop.voice.step(f"build {name} ({why})"):
-                made = _build_one(shop, step, secrets(), results[below].id if below else None)
+                made = make(shop, step, secrets(), results[below].id if below else None)
         if why:
             seen[name] = _load(shop, step.image, made)
             _stamp(shop, step, made, seen)
@@ -245,17 +264,26 @@ def _load(shop: Workshop, image: Image, wanted: Digest) -> Present:
 
 
 def _secrets(shop: Workshop) -> dict[str, Path]:
+    if shop.inputs:
+        return {"esb_root_ca": shop.root_ca}
     apt = base.apt_of_machine(shop.environ) if shop.source == "debian" else None
     return {"esb_root_ca": shop.root_ca, **fetching.write(shop.root, shop.environ, apt)}
 
 
-def _build_one(shop: Workshop, step: Step, secrets: Mapping[str, Path], parent: Digest | None) -> Digest:
+def make(
+    shop: Workshop, step: Step, secrets: Mapping[str, Path], parent: Digest | None, *, fresh: bool = False
+) -> Digest:
+    """Build one image on ``parent`` of the shelf; the id under which it lies there. No tag is touched.
+
+    ``fresh`` runs every step again, whatever the engine remembers.
+    """
     name = step.image.name
     with exchange.outlet(shop.engine, shop.home / "cache", shop.shelf, parent) as outlet:
         lines: list[str] = []
+        words = _arguments(shop, step, secrets, outlet)
         try:
             run.stream(
-                ("docker", *_arguments(shop, step, secrets, outlet.output)),
+                ("docker", "buildx", "build", *(["--no-cache"] if fresh else []), *words),
                 environ={**shop.engine.environ, **_proxies(shop.environ)},
                 cwd=shop.root,
                 on_line=lines.append,
@@ -267,21 +295,33 @@ def _build_one(shop: Workshop, step: Step, secrets: Mapping[str, Path], parent: 
             return canonicalise(name, built, parent, shop.shelf).id
 
 
-def _arguments(shop: Workshop, step: Step, secrets: Mapping[str, Path], output: str) -> Iterator[str]:
+def _arguments(
+    shop: Workshop, step: Step, secrets: Mapping[str, Path], outlet: exchange.Outlet
+) -> Iterator[str]:
     image = step.image
-    yield from ("buildx", "build", "--progress=plain", "--provenance=false", "--sbom=false")
-    yield from (f"--file={image.dockerfile}", f"--output={output}")
+    yield from ("--progress=plain", "--provenance=false", "--sbom=false")
+    yield from (f"--file={image.dockerfile}", f"--output={outlet.output}")
+    if image.parent:
+        yield f"--build-context={FAMILY[image.parent].reference}={outlet.parent}"
     yield from (f"--build-arg={name}={value}" for name, value in step.arguments.items())
-    yield from (f"--build-arg={name}" for name in _proxies(shop.environ))
+    if shop.inputs:
+        yield "--network=none"
+    else:
+        yield from (f"--build-arg={name}" for name in _proxies(shop.environ))
     yield from (f"--secret=id={name},src={path}" for name, path in secrets.items())
-    yield from (f"--build-context={name}={_context(shop, name)}" for name in _replaced(shop, image))
+    yield from (f"--build-context={name}={place}" for name, place in _contexts(shop, image).items())
     if image.parent is None:
         yield f"--label=esb.root_ca.fingerprint={_fingerprint(shop)}"
     yield "."
 
 
-def _replaced(shop: Workshop, image: Image) -> tuple[str, ...]:
-    return tuple(name for name in image.contexts if name == artefacts.CONTEXT or shop.source == "debian")
+def _contexts(shop: Workshop, image: Image) -> dict[str, str]:
+    """What replaces stages of an image, and where it is."""
+    if shop.inputs:
+        own = {name: _context(shop, name) for name in image.contexts if name == artefacts.CONTEXT}
+        return {**own, **shop.inputs.show(image)}
+    replaced = (one for one in image.contexts if one == artefacts.CONTEXT or shop.source == "debian")
+    return {name: _context(shop, name) for name in replaced}
 
 
 def _context(shop: Workshop, name: str) -> str:

@@ -4,6 +4,8 @@ A build's result is taken out before it ever gets a tag. An engine with containe
 writes it as an OCI layout, and leaves out the layers that lie there already: an image whose
 parent is on the shelf costs what it adds. Other engines cannot export; there the result gets a name
 of its own, is saved and forgotten again (about 2 s for 160 MB).
+
+The parent enters by its digest, from the shelf, so what a tag names meanwhile does not matter.
 """
 
 from __future__ import annotations
@@ -40,9 +42,13 @@ class Docker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Outlet:
-    """Where one build's result goes: ``output`` is for ``docker buildx build --output``."""
+    """What one build stands on and where its result goes, for ``docker buildx build``.
+
+    ``parent`` is the value of the named context that replaces the parent; empty where there is none.
+    """
 
     output: str
+    parent: str
     _engine: Docker
     _tag: str
     _path: Path
@@ -60,13 +66,14 @@ def outlet(engine: Docker, place: Path, shelf: Shelf, parent: Digest | None) -> 
     """An outlet for a build on ``parent``; what it collects is gone at the end. ``place`` is for scratch."""
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".built-") as scratch:
+        below = shelf.reference(Path(scratch, "parent"), parent) if parent else ""
         if _exports(engine):
             layout = Path(scratch, "layout")
             shelf.lend(layout, parent)
-            yield Outlet(f"type=oci,tar=false,dest={layout},{_PLAIN}", engine, "", layout)
+            yield Outlet(f"type=oci,tar=false,dest={layout},{_PLAIN}", below, engine, "", layout)
         else:
             tag = f"esb-built:{os.getpid()}"
-            yield Outlet(f"type=image,name={tag},{_PLAIN}", engine, tag, Path(scratch, "built.tar"))
+            yield Outlet(f"type=image,name={tag},{_PLAIN}", below, engine, tag, Path(scratch, "built.tar"))
 
 
 def load(engine: Docker, place: Path, shelf: Shelf, images: Mapping[str, Digest]) -> None:

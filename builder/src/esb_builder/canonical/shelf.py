@@ -87,6 +87,11 @@ class Shelf:
             elif isinstance(item.content, bytes):
                 place.write_bytes(item.content)
 
+    def reference(self, folder: Path, image: Digest) -> str:
+        """Lay an image out in the new ``folder``; where it is, in ``docker buildx build``'s words."""
+        self.layout(folder, {"parent:latest": image})
+        return f"oci-layout://{folder}@sha256:{hashlib.sha256(self.manifest(image)).hexdigest()}"
+
     def lend(self, folder: Path, image: Digest | None) -> None:
         """Put an image's layers where an engine that exports a layout into the new ``folder`` finds them."""
         (folder / "blobs/sha256").mkdir(parents=True)
