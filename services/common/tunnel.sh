@@ -77,7 +77,6 @@ configure() {
         stop 5 "$folder/private.key is not a WireGuard key" "remove the folder on the host and run ./esb up: it makes a new one"
     ip address add "$(cat "$folder/address")" dev "$link" ||
         stop 5 "$folder/address is refused" "ADDRESS/BITS is expected; ip's own words stand above"
-    ip link set "$link" mtu 1420 up
 }
 
 find_peer() {
@@ -100,5 +99,6 @@ else
 fi
 configure
 find_peer "$role"
+ip link set "$link" mtu 1420 up
 echo "esb-tunnel: $link is up with $(cat "$folder/address"), made by $maker; the other side is $peer" >&2
 exec "$@"
