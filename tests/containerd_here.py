@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from esb_common.errors import NotPossibleHere
+from esb_node.drivers.containerd.network import Addresses
 from esb_node.drivers.containerd.programs import Programs, find_programs
 
 IMAGE = "esb-lambda-python.tar"
@@ -23,6 +24,12 @@ def images_here() -> Path:
     if not (folder / IMAGE).exists():
         raise NotPossibleHere(f"{folder / IMAGE} is not there", "build it with `esb build`")
     return folder
+
+
+def own_addresses() -> Addresses:
+    """A bridge and addresses for this process alone, so that test runs stand beside one another and a box."""
+    number = os.getpid()
+    return Addresses(f"esbt{number}", f"198.18.{176 + number % 16}.0/24")
 
 
 def needs() -> str:

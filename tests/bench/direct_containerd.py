@@ -244,6 +244,7 @@ async def _take_turns(
         try:
             return await direct_start(direct, network, code, textbook=textbook)
         finally:
+            network.listener.close()
             await networks.give_back(network)
 
     ways: dict[str, Callable[[], Awaitable[float]]] = {

@@ -67,6 +67,7 @@ def _containerd(ground: Ground) -> Driver:
         images=containerd_here.images_here(),
         programs=containerd_here.programs_here(),
         log=Log("contract"),
+        addresses=containerd_here.own_addresses(),
     )
 
 

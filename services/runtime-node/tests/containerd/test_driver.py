@@ -17,23 +17,25 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
+from containerd_here import own_addresses
 from esb_common import ids
 from esb_common.function import FunctionBlob
 from esb_common.log import Log
 from esb_node.core.ports import Exit, StartRefused, WorkerPlan
 from esb_node.drivers.containerd.driver import READY_NETWORKS, ContainerdDriver
-from esb_node.drivers.containerd.network import Addresses
 from esb_node.drivers.containerd.programs import Programs
 from esb_node.drivers.containerd.worker import ContainerdWorker
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 
-ADDRESSES = Addresses("esbtest0", "198.18.160.0/22")
+ADDRESSES = own_addresses()
+GATEWAY = str(ip_network(ADDRESSES.subnet)[1])
 PYTHON = "/var/lang/bin/python3.12"
 AWAIT_CALL = "import socket; socket.create_connection(('127.0.0.1', 9001)).recv(1);"
 """A worker that goes on when the test answers on its Runtime API socket."""
@@ -258,8 +260,7 @@ def test_workers_have_addresses_of_their_own_and_a_way_out(
     folder: Path, images: Path, programs: Programs
 ) -> None:
     script = (
-        "import socket; s = socket.create_connection(('198.18.160.1', %d)); s.sendall(b'from inside');"
-        + AWAIT_CALL
+        "import socket; s = socket.create_connection(('%s', %d)); s.sendall(b'from inside');" + AWAIT_CALL
     )
 
     async def act(driver: ContainerdDriver) -> None:
@@ -270,13 +271,13 @@ def test_workers_have_addresses_of_their_own_and_a_way_out(
             writer.close()
 
         async with started(driver, plan(folder, AWAIT_CALL)):  # the first brings the bridge
-            server = await asyncio.start_server(hear, "198.18.160.1", 0)
-            wanted = script % server.sockets[0].getsockname()[1]
+            server = await asyncio.start_server(hear, GATEWAY, 0)
+            wanted = script % (GATEWAY, server.sockets[0].getsockname()[1])
             async with server, started(driver, plan(folder, wanted)), started(driver, plan(folder, wanted)):
                 (first, words), (second, _) = [await asyncio.wait_for(peers.get(), 20) for _ in range(2)]
         assert words == b"from inside"
         assert first != second
-        assert first.startswith("198.18.16")
+        assert {ip_address(first), ip_address(second)} < set(ip_network(ADDRESSES.subnet))
 
     with_driver(folder, images, programs, act)
 

@@ -100,6 +100,23 @@ def test_a_bad_archive_changes_nothing(
     assert "image refused" in caplog.messages
 
 
+@pytest.mark.engine
+@pytest.mark.root
+def test_layers_that_occur_twice_or_are_known_from_another_image_are_no_trouble(
+    folder: Path, programs: Programs
+) -> None:
+    nothing = layer()
+
+    async def act(images: Images, containerd: Containerd) -> None:
+        for number in range(10):
+            put(folder, Layout(nothing, BASE, nothing, layer(number=str(number)), nothing, BASE))
+            root = await images.take("python3.12")
+            assert len(root.chain) == 7
+            images.give_back(root)
+
+    with_images(folder, programs, act)
+
+
 def _other_content(layout: Layout) -> None:
     layout.members[f"blobs/sha256/{layout.layers[0]['digest'][7:]}"] = bytes(len(BASE))
 

@@ -286,10 +286,15 @@ def _serialize(request: Message) -> bytes:
 async def _write_requests(
     digest: str, size: int, chunks: AsyncIterator[bytes]
 ) -> AsyncIterator[content_pb2.WriteContentRequest]:
-    ref, offset = f"esb-{digest}", 0
+    """The digest comes with the last message only.
+
+    Told earlier of content that it has, containerd would answer at once and close the stream while we still
+    write, which gRPC's client may report as an internal error of its own instead of ALREADY_EXISTS.
+    """
+    ref, offset = f"esb-{digest}-{secrets.token_hex(4)}", 0
     async for chunk in chunks:
         yield content_pb2.WriteContentRequest(
-            action=content_pb2.WRITE, ref=ref, total=size, expected=digest, offset=offset, data=chunk
+            action=content_pb2.WRITE, ref=ref, total=size, offset=offset, data=chunk
         )
         offset += len(chunk)
     yield content_pb2.WriteContentRequest(

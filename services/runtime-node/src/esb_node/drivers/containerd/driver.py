@@ -138,10 +138,11 @@ class ContainerdDriver:
         network = await self._networks.take()
         undo.push_async_callback(self._networks.give_back, network)
         phases.end("network")
+        on_failure = undo.enter_context(contextlib.ExitStack())
+        on_failure.callback(network.listener.close)
         folder = self._folder / "workers" / name
         undo.push_async_callback(_remove_folder, folder)
         output = _make_folder(folder)
-        on_failure = undo.enter_context(contextlib.ExitStack())
         on_failure.callback(os.close, output)
         phases.end("folder")
         undo.push_async_callback(asyncio.to_thread, self._groups.remove, name)

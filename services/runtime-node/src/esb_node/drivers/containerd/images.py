@@ -14,6 +14,7 @@ stops nothing.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections import Counter
@@ -33,6 +34,14 @@ from esb_node.drivers.containerd.mount_points import mount_points_layer
 
 IMAGES = {"python3.12": "esb-lambda-python"}
 """Lambda runtimes and the images (archives ``<image>.tar``) that run them."""
+
+_NOT_THE_ARCHIVES_FAULT = (
+    Code.UNAVAILABLE,
+    Code.DEADLINE_EXCEEDED,
+    Code.CANCELLED,
+    Code.INTERNAL,
+    Code.RESOURCE_EXHAUSTED,
+)
 
 _TAR = "application/vnd.oci.image.layer.v1.tar"
 
@@ -79,7 +88,8 @@ class Images:
                         "no image", image=image, hint=f"write it with `esb build`: {self._archive(image)}"
                     )
                 else:
-                    await self._refresh(image, archive)
+                    with contextlib.suppress(BadInput):  # logged; each start tries again and says why not
+                        await self._refresh(image, archive)
             await self._prune()
 
     async def close(self) -> None:
@@ -99,11 +109,7 @@ class Images:
         current = self._current.get(image)
         if current is None or current.archive != archive:
             async with self._lock:
-                current = await self._refresh(image, archive)
-        if current is None:
-            raise StartRefused(
-                "StartFailed", f"the archive of image {image} cannot be read; the node's log says why"
-            )
+                current = await self._refreshed(image, archive)
         self._users[current.root.view] += 1
         self._taken[current.root.view] = current.root
         return current.root
@@ -120,24 +126,32 @@ class Images:
     def _archive(self, image: str) -> Path:
         return self._folder / f"{image}.tar"
 
-    async def _refresh(self, image: str, archive: tuple[int, int, int]) -> _Current | None:
-        """Make the archive's image current (under the lock; somebody may have done it meanwhile)."""
+    async def _refreshed(self, image: str, archive: tuple[int, int, int]) -> _Current:
+        """:meth:`_refresh` for a worker that waits for it."""
+        try:
+            return await self._refresh(image, archive)
+        except BadInput as error:
+            raise StartRefused("StartFailed", f"image {image}: {error.fact}") from None
+
+    async def _refresh(self, image: str, archive: tuple[int, int, int]) -> _Current:
+        """Make the archive's image current (under the lock; somebody may have done it meanwhile).
+
+        BadInput where there is none to keep; it is tried again for the next worker.
+        """
         before = self._current.get(image)
         if before is not None and before.archive == archive:
             return before
         try:
-            root = await self._import(image)
+            now = _Current(archive, await self._import(image))
         except BadInput as error:
-            self._log.error(
-                "image refused", image=image, fact=error.fact, hint=error.hint, kept=before is not None
-            )
-            if before is not None:
-                self._current[image] = replace(before, archive=archive)
-            return self._current.get(image)
-        self._current[image] = _Current(archive, root)
-        if before is not None and before.root.view != root.view and not self._users[before.root.view]:
+            self._log.error("image refused", image=image, fact=error.fact, kept=before is not None)
+            if before is None:
+                raise
+            now = replace(before, archive=archive)
+        self._current[image] = now
+        if before is not None and before.root.view != now.root.view and not self._users[before.root.view]:
             self._prune_soon()
-        return self._current[image]
+        return now
 
     async def _import(self, name: str) -> Root:
         begun = time.monotonic()
@@ -191,7 +205,7 @@ class Images:
                 raise BadInput(f"image archive: {layer.digest} unpacks to {applied}, not to {layer.diff_id}")
             await self._containerd.commit(key, result, lease)
         except CallFailed as failure:
-            if failure.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.CANCELLED):
+            if failure.code in _NOT_THE_ARCHIVES_FAULT:
                 raise
             raise BadInput(f"image archive: layer {layer.digest}: {failure.fact}") from None
         finally:

@@ -47,7 +47,10 @@ class Addresses:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One prepared namespace: its name for CNI, its pin, and the socket that listens in it."""
+    """One prepared namespace: its name for CNI, its pin, and the socket that listens in it.
+
+    Whoever takes it owns the socket.
+    """
 
     name: str
     pin: Path
@@ -112,7 +115,8 @@ class Networks:
         self._short.set()
         if self._filler is not None:
             await self._filler
-        await asyncio.gather(*(self.give_back(network) for network in self._ready))
+        for network in self._ready:
+            network.listener.close()
         await self.sweep()
         for rule in firewall_rules(self._addresses):
             await self._iptables("-D", rule, tolerate=True)
@@ -128,8 +132,7 @@ class Networks:
         return network
 
     async def give_back(self, network: Network) -> None:
-        """Take ``network`` apart; nobody gets it again."""
-        network.listener.close()
+        """Take ``network`` apart; nobody gets it again. Its listener belongs to whoever has it now."""
         await self._take_apart(network.name, network.pin)
 
     async def sweep(self) -> None:
