@@ -108,6 +108,7 @@ class Containers:
         )
 
     def _build(self, found: engine.Engine) -> None:
+        inputs.fill(self.session, self.way.images)
         build.build(self._workshop(found), self.way.images)
 
     def _programs(self, found: engine.Engine) -> Iterator[tuple[str, dict[str, Any]]]:

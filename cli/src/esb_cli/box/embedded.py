@@ -171,6 +171,7 @@ def view(layout: Layout, interpreters: Interpreters) -> dict[str, object]:
         "uid": layout.uid,
         "gid": layout.gid,
         "host_network": True,
+        "end_with_parent": True,  # dropping to the gateway's user clears the supervisor's own request
         "binds": [
             {"source": str(path), "at": str(path), "writable": path in writable}
             for path in (*readable, *writable)

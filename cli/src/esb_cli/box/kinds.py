@@ -18,7 +18,7 @@ class Kind(Protocol):
     """One way to run gateway and node."""
 
     def prepare(self) -> None:
-        """Have all that starting needs: environments, or an engine and images. Nothing of the box runs yet."""
+        """Have all that starting needs: environments, or an engine and images."""
 
     def start(self) -> None:
         """Bring the box to what this checkout and these settings say; nothing where it is so."""
