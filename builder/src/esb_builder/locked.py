@@ -179,6 +179,15 @@ def inputs(
     return found
 
 
+def lacking(root: Path, home: Path, images: Sequence[Image]) -> list[str]:
+    """What a build of ``images`` would not find in the store, by name; nothing where there is no lock."""
+    lock = read(root)
+    if lock is None:
+        return []
+    asked = recipes.read(root, {image.name: image for image in images})
+    return missing(lock, asked, Store(home / "store"))
+
+
 def read(root: Path) -> Lock | None:
     """The lock of a checkout; None where it has none."""
     path = root / text.FILE

@@ -86,10 +86,19 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Ingredients:
-    """What does not come from the checkout: build arguments, and keys of named contexts."""
+    """What does not come from the checkout: build arguments, and keys of named contexts.
+
+    ``locked`` are keys by image, of the contexts that a lock fills.
+    """
 
     arguments: Mapping[str, str]
     contexts: Mapping[str, str]
+    locked: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def keys(self, image: Image) -> dict[str, str]:
+        """The key of each context of an image."""
+        own = {name: self.contexts.get(name, "none") for name in image.contexts}
+        return {**own, **self.locked.get(image.name, {})}
 
 
 def chosen(names: Iterable[str]) -> tuple[Image, ...]:
@@ -123,7 +132,7 @@ def plan(root: Path, images: Sequence[Image], ingredients: Ingredients) -> tuple
             image.dockerfile: _digest(text.encode()),
             **{path: _digest_of_file(root / path) for path in files(root, parsed.sources)},
             **{f"argument {name}": value for name, value in arguments.items()},
-            **{f"context {name}": ingredients.contexts.get(name, "none") for name in image.contexts},
+            **{f"context {name}": key for name, key in ingredients.keys(image).items()},
         }
         if image.parent:
             parts[f"parent {image.parent}"] = steps[image.parent].key

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
-from esb_builder import base
+from esb_builder import base, locked, plan
+from esb_builder.fetch import fetch
+from esb_builder.fetch.needs import Finder
 from esb_builder.lock import recipes
 from esb_builder.lock.resolve import Desk
 from esb_builder.sources.http import Web
@@ -21,6 +24,16 @@ def desk(session: Session) -> Desk:
     home = settings.folder(session.environ, "ESB_HOME", "~/.esb")
     wanted = recipes.read(session.repository)
     return Desk(session.repository, wanted, machine(session), Store(home / "store"), session.printer)
+
+
+def fill(session: Session, names: Sequence[str] = ()) -> None:
+    """Bring what a build of the named images would not find into the store; one look where nothing lacks."""
+    home = settings.folder(session.environ, "ESB_HOME", "~/.esb")
+    if locked.lacking(session.repository, home, plan.chosen(names)):
+        here = desk(session)
+        lock = here.read()
+        assert lock is not None, "a checkout without a lock lacks nothing"
+        fetch(Finder(lock, here.root, here.machine, here.store), session.printer)
 
 
 def machine(session: Session) -> Machine:

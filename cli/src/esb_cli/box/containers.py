@@ -16,6 +16,7 @@ from typing import Any
 
 from esb_builder import build, engine, plan, run, stamps, tunnel
 
+from esb_cli import inputs
 from esb_cli.box.layout import Layout
 from esb_cli.framework import Session
 

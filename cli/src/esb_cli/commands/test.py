@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 from esb_builder import ca, engine, run
 from esb_common.errors import NotPossibleHere
 
+from esb_cli import inputs
 from esb_cli.framework import Command, Session
 
 # What the tests' own environment must not inherit: a person's box and a person's AWS account.
@@ -48,4 +51,5 @@ def _prepare(session: Session, environ: dict[str, str]) -> None:
         session.printer.note(f"tests that need a container engine will be skipped: {error.fact}")
         return
     ca.init(ca.Folders.from_environ(environ))
+    inputs.fill(replace(session, environ=environ))
     build(Workshop.from_environ(session.repository, found, environ, session.printer))
