@@ -148,7 +148,11 @@ class Direct:
         self.ask("containers.v1.Containers/Delete", containers_pb2.DeleteContainerRequest(id=name))
         if snapshot:
             request = snapshots_pb2.RemoveSnapshotRequest(snapshotter=OVERLAY, key=name)
-            self.ask("snapshots.v1.Snapshots/Remove", request)
+            try:
+                self.ask("snapshots.v1.Snapshots/Remove", request)
+            except grpc.RpcError as error:
+                if error.code() is not grpc.StatusCode.NOT_FOUND:  # the collector may have been first
+                    raise
 
 
 async def driver_start(driver: ContainerdDriver, code: Path) -> float:
