@@ -15,9 +15,12 @@ from esb_builder import build, dockerfile, plan, run, stamps
 from esb_builder.archive import image_id
 from esb_builder.build import Workshop
 from esb_builder.ca import issue
+from esb_builder.lock import recipes
+from esb_builder.lock.text import render
 from esb_builder.plan import Ingredients
 from esb_builder.voice import Recorded
-from esb_common.errors import BadInput, Broken
+from esb_common.errors import BadInput, Broken, Misuse
+from locks import bootstrapped, of_registry, pin
 
 ROOT = Path(__file__).parents[2]
 
@@ -293,3 +296,64 @@ def test_the_gateway_is_built_for_who_builds_and_never_for_root(
     environ: dict[str, str], owner: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     assert build.gateway_user(environ, *owner) == expected
+
+
+def lock_up(shop: Workshop) -> None:
+    """Give the checkout a lock of public images, with everything in the store."""
+    asked = recipes.read(shop.root)
+    (shop.root / "esb.lock").write_text(render(of_registry(shop.store, asked)))
+
+
+def test_with_a_lock_no_step_has_a_network_and_the_machine_stays_out(shop: Workshop, engine: Engine) -> None:
+    lock_up(shop)
+    build.build(shop, ["gateway"])
+    assert engine.built == ["os-base", "python-base", "gateway"]
+    for words in engine.asked:
+        assert "--network=none" in words
+        assert [word for word in words if word.startswith("--secret=")] == [
+            f"--secret=id=esb_root_ca,src={shop.root_ca}"
+        ]
+        assert not [word for word in words if "proxy" in word.lower()]
+
+
+def test_with_a_lock_every_input_is_a_context_out_of_the_store(shop: Workshop, engine: Engine) -> None:
+    lock_up(shop)
+    build.build(shop, ["gateway"])
+    contexts = [
+        {
+            word.removeprefix("--build-context=").partition("=")[0]
+            for word in words
+            if word.startswith("--build-context=")
+        }
+        for words in engine.asked
+    ]
+    assert {"debian", "debs"} <= contexts[0]
+    assert {"python", "debs"} <= contexts[1]
+    assert {"wheels", "uv-wheels"} <= contexts[2]
+
+
+def test_a_moved_pin_builds_what_takes_it_and_says_so(shop: Workshop, engine: Engine) -> None:
+    lock_up(shop)
+    build.build(shop, ["gateway", "runtime-node"])
+    engine.forget()
+    lock = of_registry(shop.store, recipes.read(shop.root))
+    wheels = replace(lock.wheels["gateway"], wheels={"x": pin(shop.store, "moved")})
+    (shop.root / "esb.lock").write_text(render(replace(lock, wheels={**lock.wheels, "gateway": wheels})))
+    build.build(shop, ["gateway", "runtime-node"])
+    assert engine.built == ["gateway"]
+    assert "build esb-gateway (context wheels changed)" in said(shop)
+
+
+def test_a_store_that_lacks_something_builds_nothing(shop: Workshop, engine: Engine) -> None:
+    lock_up(shop)
+    shop.store.path(pin(shop.store, "gateway-wheel").sha256).unlink()
+    with pytest.raises(BadInput, match="lacks 1 files"):
+        build.build(shop, ["gateway"])
+    assert engine.asked == []
+
+
+def test_another_source_than_the_locks_is_misuse(shop: Workshop) -> None:
+    asked = recipes.read(shop.root)
+    (shop.root / "esb.lock").write_text(render(bootstrapped(shop.store, asked)))
+    with pytest.raises(Misuse, match="comes from debian"):
+        build.build(shop, ["gateway"])

@@ -1,30 +1,27 @@
+import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from esb_builder import locked, oci
+from esb_builder import locked
+from esb_builder.base import apt_of_machine
 from esb_builder.cache import Layouts
+from esb_builder.fetch import fetch
+from esb_builder.fetch.needs import Finder
 from esb_builder.lock import recipes, text
-from esb_builder.lock.model import Archive, Deb, Lock, Pin, Step, WheelSet
+from esb_builder.lock.model import Lock
 from esb_builder.plan import FAMILY, PLAIN, Image
-from esb_builder.store import Blob, Store
+from esb_builder.sources.http import Web
+from esb_builder.sources.machine import Machine
+from esb_builder.store import Store
 from esb_builder.voice import Recorded
 from esb_common.errors import BadInput
+from locks import bootstrapped, deb
 
 ROOT = Path(__file__).parents[2]
 ASKED = recipes.read(ROOT, {name: FAMILY[name] for name in PLAIN})
 IMAGES = [FAMILY[name] for name in PLAIN]
-NOTHING = Blob("0" * 64, 0)
-
-
-def deb(store: Store, name: str) -> Deb:
-    blob = store.add_bytes(name.encode())
-    return Deb("1:1.0", "amd64", "bookworm", blob.sha256, blob.size, f"pool/main/{name}_1.0_amd64.deb")
-
-
-def pin(store: Store, name: str) -> Pin:
-    blob = store.add_bytes(name.encode())
-    return Pin("1.0", blob.sha256, blob.size, f"{name}-1.0-py3-none-any.whl")
 
 
 @pytest.fixture
@@ -39,24 +36,7 @@ def store(home: Path) -> Store:
 
 @pytest.fixture
 def lock(store: Store) -> Lock:
-    """A lock that answers what this checkout asks for, of files that are in the store."""
-    return Lock(
-        "debian",
-        oci.architecture(),
-        archives={"bookworm": Archive("2026-07-11T10:16:37Z", NOTHING, NOTHING)},
-        steps={
-            "base": Step(("apt",), {"apt": deb(store, "apt")}),
-            **{
-                name: Step(asked, {one: deb(store, one) for one in asked})
-                for name, asked in ASKED.asked.items()
-            },
-        },
-        wheels={
-            name: WheelSet(path, sha256, {f"{name}-wheel": pin(store, f"{name}-wheel")})
-            for name, (path, sha256) in ASKED.requirements.items()
-        },
-        python=pin(store, "python"),
-    )
+    return bootstrapped(store, ASKED)
 
 
 def over(lock: Lock, home: Path) -> locked.Locked:
@@ -147,3 +127,33 @@ def test_the_locked_interpreter_becomes_a_layout(lock: Lock, home: Path) -> None
     shown = over(lock, home).show(image("esb-python-base"))
     assert shown["python"].startswith(f"oci-layout://{home}/layouts/python-")
     assert shown == over(lock, home).show(image("esb-python-base"))
+
+
+@pytest.mark.root
+@pytest.mark.network
+def test_the_base_is_a_function_of_its_locked_packages(tmp_path: Path) -> None:
+    """Bootstrapped twice, the second time with another umask, time zone and locale."""
+    lock = locked.read(ROOT)
+    assert lock is not None
+    steps = {**lock.steps, "os-base": replace(lock.steps["os-base"], packages={})}
+    wanted = replace(
+        lock, archives={}, steps={"base": lock.steps["base"]}, wheels={}, artefacts={}, python=None
+    )
+    web = Web.of(os.environ, lambda _: None)
+    machine = Machine(web, apt_of_machine(os.environ), {}, Path("uv"), {}, os.environ)
+    store = Store(tmp_path / "store")
+    fetch(Finder(wanted, ROOT, machine, store), Recorded())
+
+    def made(name: str, environ: Mapping[str, str]) -> str:
+        layouts = Layouts(tmp_path / name)
+        one = locked.Locked(
+            replace(lock, steps=steps), ASKED, store, layouts, tmp_path / "views", environ, Recorded()
+        )
+        return one.show(image("esb-os-base"))["debian"].rpartition("@")[2]
+
+    first = made("one", os.environ)
+    before = os.umask(0o077)
+    try:
+        assert made("two", {**os.environ, "TZ": "Asia/Tokyo", "LC_ALL": "C"}) == first
+    finally:
+        os.umask(before)
