@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,13 @@ def test_named_mirrors_are_addresses_or_folders() -> None:
     here = machine(store="https://esb.invalid/store/")
     assert here.blob("ab")[0].address == "https://esb.invalid/store/sha256/ab"
     assert here.mirror("guests", "a") == []
+
+
+def test_an_indexs_password_goes_to_its_own_host_only() -> None:
+    here = replace(machine(), uv_environ={"UV_DEFAULT_INDEX": "https://me:secret@index.invalid/simple"})
+    assert here.indexed("https://index.invalid/f/a.whl").address == "https://me:secret@index.invalid/f/a.whl"
+    assert here.indexed("https://files.invalid/a.whl").address == "https://files.invalid/a.whl"
+    assert machine().indexed("https://index.invalid/a.whl").address == "https://index.invalid/a.whl"
 
 
 @pytest.mark.parametrize("text", ["store", "=x", "store=ftp://x", "Store=http://x", "store=relative/path"])

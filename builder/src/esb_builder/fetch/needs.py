@@ -84,7 +84,7 @@ class Finder:
     def _indexed(self, sha256: str) -> Places:
         def places() -> list[Location]:
             address = self._of_index().get(sha256)
-            return [*self.machine.blob(sha256), *([Location(address)] if address else [])]
+            return [*self.machine.blob(sha256), *([self.machine.indexed(address)] if address else [])]
 
         return places
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from esb_common.errors import Misuse, NotPossibleHere
 
@@ -48,7 +48,15 @@ class Machine:
     def mirror(self, name: str, path: str) -> list[Location]:
         """Where a file of a named mirror is; nothing where the name has no address."""
         address = self.mirrors.get(name)
-        return [Location(f"{address.rstrip('/')}/{quote(path, safe="/:+~")}")] if address else []
+        return [Location(f"{address.rstrip('/')}/{quote(path, safe='/:+~')}")] if address else []
+
+    def indexed(self, address: str) -> Location:
+        """A file that the package index names, with the index's own password where it lies on its host."""
+        index = urlsplit(self.uv_environ.get("UV_DEFAULT_INDEX") or self.uv_environ.get("UV_INDEX_URL", ""))
+        parts = urlsplit(address)
+        if index.username and not parts.username and parts.hostname == index.hostname:
+            parts = parts._replace(netloc=f"{index.netloc.rpartition('@')[0]}@{parts.netloc}")
+        return Location(urlunsplit(parts))
 
     def blob(self, sha256: str) -> list[Location]:
         """Where another ESB's store has a blob."""
