@@ -79,10 +79,13 @@ configure() {
         stop 5 "$folder/address is refused" "ADDRESS/BITS is expected; ip's own words stand above"
 }
 
+# Who knows the other side calls it at once and keeps calling, so that either one may start anew under
+# another address: its first call tells the other where it is now.
 find_peer() {
     key=$(wg show "$link" peers)
     peer=$(cat "$folder/peer")
-    WG_ENDPOINT_RESOLUTION_RETRIES=1 wg set "$link" peer "$key" endpoint "$peer" 2>/dev/null && return
+    WG_ENDPOINT_RESOLUTION_RETRIES=1 wg set "$link" peer "$key" endpoint "$peer" 2>/dev/null &&
+        wg set "$link" peer "$key" persistent-keepalive 15 && return
     [ "$1" = listen ] || stop 3 "the other side of the tunnel is not known: $peer" \
         "start it first, on a network that both containers are on"
     peer="not known yet ($peer), so it has to call"

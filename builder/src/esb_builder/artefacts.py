@@ -62,7 +62,8 @@ def stored(root: Path, store: Store) -> Artefacts:
     if lacking := [name for name, sha256 in wanted.items() if not store.path(sha256).exists()]:
         raise NotPossibleHere(
             f"the store does not have {', '.join(lacking)}, which runtime-node:firecracker is made of",
-            "bring them: ./esb fetch; or give a folder that holds them: ./esb build --artefacts DIR",
+            "bring them: ./esb fetch; or name a folder that holds them: ./esb build --artefacts DIR, "
+            "or ESB_ARTEFACTS=DIR for any command",
         )
     return Artefacts("pinned", wanted)
 

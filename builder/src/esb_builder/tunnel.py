@@ -24,9 +24,6 @@ from esb_common.errors import BadInput
 from esb_builder.ca import files
 
 PORT = 51820
-KEEPALIVE_S = 15
-"""A side that started anew, under another address, is found again within this time."""
-
 KEY_BYTES = 32
 
 
@@ -90,7 +87,6 @@ def _complete(folder: Path, side: Side, other: Side, key: X25519PrivateKey) -> b
         "tunnel.conf": (
             f"[Interface]\nListenPort = {PORT}\n\n"
             f"[Peer]\nPublicKey = {public(key)}\nAllowedIPs = {other.address}/32\n"
-            f"PersistentKeepalive = {KEEPALIVE_S}\n"
         ),
         "address": f"{side.address}/30\n",
         "peer": f"{other.host}:{PORT}\n",
