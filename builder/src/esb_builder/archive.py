@@ -476,15 +476,15 @@ def _headers(content: IO[bytes] | Window) -> Iterator[tarfile.TarInfo]:
     Names are UTF-8 whatever this machine's locale says.
     """
     limited = cast("IO[bytes]", _Headers(content))
-    with tarfile.open(fileobj=limited, mode="r:", encoding="utf-8") as tar:
-        try:
+    try:
+        with tarfile.open(fileobj=limited, mode="r:", encoding="utf-8") as tar:
             for number, member in enumerate(tar):
                 _refuse_member(number, member)
                 tar.members = []  # type: ignore[attr-defined]  # tarfile would keep every header that it has read
                 yield member
-        except (RecursionError, OverflowError, KeyError, IndexError) as error:
-            raise ValueError(f"headers that make no sense ({type(error).__name__})") from None
-        _refuse_rest(content, tar.offset)
+            _refuse_rest(content, tar.offset)
+    except (RecursionError, OverflowError, KeyError, IndexError) as error:
+        raise ValueError(f"headers that make no sense ({type(error).__name__})") from None
 
 
 def _refuse_member(number: int, member: tarfile.TarInfo) -> None:
@@ -511,8 +511,14 @@ def _change(path: str, member: tarfile.TarInfo, layer: Digest) -> Change:
     if name.startswith(WHITEOUT):
         return Change(posixpath.join(folder, name.removeprefix(WHITEOUT)), None)
     if member.islnk():
-        return Change(path, None, linked=_inside(member.linkname))
+        return Change(path, None, linked=_linked(member))
     return Change(path, _node(member, layer))
+
+
+def _linked(member: tarfile.TarInfo) -> str:
+    if target := _inside(member.linkname):
+        return target
+    raise ValueError(f"{member.name!r} is a hard link to nothing")
 
 
 def _node(member: tarfile.TarInfo, layer: Digest) -> Node:
