@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from esb_common.errors import Broken, NotPossibleHere
 
@@ -115,6 +115,18 @@ def daemon(args: Sequence[str | Path], *, environ: Mapping[str, str], log: Path)
         return _open(args, environ, None, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
 
 
+class _Child(subprocess.Popen[bytes]):
+    """A child that does not outlive a signal which arrives while it is being started."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        try:
+            super().__init__(*args, **options)
+        except BaseException:
+            if getattr(self, "pid", None) and self.returncode is None:
+                _end_group(self)
+            raise
+
+
 def _open(
     args: Sequence[str | Path],
     environ: Mapping[str, str],
@@ -124,7 +136,7 @@ def _open(
     stdout: int | IO[bytes] | None,
     stderr: int | IO[bytes] | None,
 ) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
+    return _Child(
         list(map(str, args)),
         env=dict(environ),
         cwd=cwd,
