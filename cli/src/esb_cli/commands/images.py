@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from esb_builder import build as builder
-from esb_builder import engine, plan
+from esb_builder import engine, plan, signing
 from esb_builder import verify as judges
-from esb_builder.archive import Archive
+from esb_common import settings
 from esb_common.errors import Misuse
 
+from esb_cli import subjects
 from esb_cli.framework import Command, Session
 
 
@@ -54,35 +52,23 @@ def build(
 
 @click.command(cls=Command)
 @click.argument("what", nargs=-1, metavar="[IMAGE|ARCHIVE]...")
+@click.option("--signatures", is_flag=True, help="Also hold what was signed (./esb sign) against the images.")
+@click.option("--trust", metavar="FINGERPRINT", help="Of the key that must have signed; needed for that.")
 @click.pass_obj
-def verify(session: Session, what: tuple[str, ...]) -> int:
+def verify(session: Session, what: tuple[str, ...], signatures: bool, trust: str | None) -> int:
     """Judge images of the engine (default: all) or saved ARCHIVES; runs nothing. Exit code 1: a row fails.
 
     The images of the Firecracker mode are among all where the engine has them.
     """
-    with _opened(session, what) as (family, names):
+    if trust and not signatures:
+        raise Misuse("--trust is about signatures", "add --signatures")
+    if signatures:
+        signing.trusted(trust)
+    with subjects.opened(session, what) as (family, names):
         verdicts = judges.judge(family, names, datetime.now(UTC))
         ids = {name: family[name].image.id for name in names}
+    if signatures:
+        home = settings.folder(session.environ, "ESB_HOME", "~/.esb")
+        verdicts += signing.judge(home, ids, trust)
     session.printer.result(judges.document(verdicts, ids), judges.table(verdicts, ids))
     return 1 if any(verdict.status == "fail" for verdict in verdicts) else 0
-
-
-@contextmanager
-def _opened(session: Session, what: Sequence[str]) -> Iterator[tuple[dict[str, judges.Subject], list[str]]]:
-    """The images to look at, and the names of those to judge."""
-    files = [Path(one) for one in what if Path(one).is_file()]
-    if files and len(files) != len(what):
-        raise Misuse("images of the engine and archives cannot be judged in one run")
-    with ExitStack() as stack:
-        if files:
-            family = judges.subjects(stack.enter_context(Archive(path)) for path in files)
-            yield family, list(family)
-            return
-        path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="esb-verify-")), "images.tar")
-        found = engine.ensure(engine.Place.from_environ(session.environ), session.printer)
-        named = {plan.full_name(one) for one in what} or {*plan.PLAIN, *builder.had(found, plan.FIRECRACKER)}
-        wanted = plan.chosen(named)
-        with session.printer.step("save the images"):
-            builder.save(found, wanted, path)
-        family = judges.subjects([stack.enter_context(Archive(path))])
-        yield family, [image.name for image in wanted if image.name in named]
