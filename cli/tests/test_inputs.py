@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from esb_builder import run
+from esb_builder import oci, run
+from esb_builder.lock.text import parse
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("cli/src", "builder/src", "services/common/src")
@@ -133,3 +135,32 @@ def test_check_and_update_ask_the_world(checkout: Path) -> None:
     moved = esb(checkout, "lock", "--update", "netbase")
     assert moved.returncode == 0, moved.stderr
     assert [move["where"] for move in json.loads(moved.stdout)["moved"]] == [["debian", "os-base", "netbase"]]
+
+
+@pytest.mark.network
+def test_a_lock_on_public_images_takes_bases_from_the_registry_and_packages_from_debian(
+    checkout: Path, tmp_path: Path
+) -> None:
+    """The registry is an OCI layout; its Debian image has one package, so apt adds all others."""
+    status = tmp_path / "status"
+    status.write_text(
+        "Package: debianutils\nVersion: 5.7\nArchitecture: amd64\nStatus: install ok installed\n"
+    )
+    layer, layout = tmp_path / "layer.tar", tmp_path / "layout"
+    with layer.open("wb") as out:
+        oci.write_layer(out, [oci.Entry("var/lib/dpkg/status", content=status)])
+    digest = oci.write_image(layout, [layer])
+    for name in ("os-base", "python-base"):
+        path = checkout / f"services/common/Dockerfile.{name}"
+        path.write_text(re.sub(r"@sha256:[0-9a-f]{64}", f"@{digest}", path.read_text()))
+    done = esb(checkout, "lock", "--source", "registry", "--update", ESB_MIRRORS=f"registry={layout}")
+    assert done.returncode == 0, done.stderr
+    lock = parse((checkout / "esb.lock").read_text())
+    assert (lock.source, lock.python, "base" in lock.steps) == ("registry", None, False)
+    assert {stage: image.digest for stage, image in lock.images.items()} == {
+        "debian": digest,
+        "python": digest,
+    }
+    assert {"tzdata", "ca-certificates", "libc6"} <= lock.steps["os-base"].packages.keys()
+    assert "debianutils" not in lock.steps["os-base"].packages
+    assert "libc6" not in lock.steps["python-base"].packages
