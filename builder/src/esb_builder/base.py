@@ -56,7 +56,7 @@ _FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"
 _ORIGINS = ("Debian", "$(ORIGIN)")
 """The second is what apt prints of an archive whose index it has not fetched yet."""
 
-_CARRIED = re.compile(r"Acquire::(Check-Valid-Until|Check-Date|https?::Proxy) ")
+_CARRIED = re.compile(r"Acquire::(Check-Valid-Until|Check-Date|https?::Proxy(::[^ ]+)?) ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,12 @@
 import hashlib
+import ssl
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from authorities import NOW
+from esb_builder.ca import issue
 from esb_builder.sources.http import TRIES, Gone, Location, Unreachable, Web, download, obtain, read
 from esb_builder.store import Blob, Corrupt, Store
 from local_web import Site, serving
@@ -236,3 +239,28 @@ def test_a_locations_own_proxy_wins(site: Site, web: Web) -> None:
 def test_an_endless_index_is_refused(site: Site, web: Web) -> None:
     with pytest.raises(Corrupt, match="larger than 10 bytes"):
         read(web, at(site), 10)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A root CA that nobody trusts yet, and a server certificate beside it."""
+    key, server_key = issue.new_key(), issue.new_key()
+    authority = issue.root(key, "proxy", NOW)
+    (tmp_path / "root.pem").write_bytes(issue.pem(authority))
+    leaf = issue.leaf(server_key, frozenset({"127.0.0.1"}), authority, key, NOW)
+    (tmp_path / "server.pem").write_bytes(issue.pem(leaf) + issue.key_bytes(server_key))
+    return tmp_path / "root.pem"
+
+
+def test_tls_is_verified_against_the_systems_store_or_the_one_named(root: Path, pauses: list[float]) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(root.with_name("server.pem"))
+    with serving(Site({"/file": CONTENT}), context) as site:
+        with pytest.raises(Unreachable, match="certificate is not trusted here") as caught:
+            read(Web.of({}, pauses.append, timeout_s=5), at(site), 1 << 20)
+        assert "update-ca-certificates" in caught.value.hint
+        assert site.asked == []
+        trusting = Web.of({"SSL_CERT_FILE": str(root)}, pauses.append, timeout_s=5)
+        assert read(trusting, at(site), 1 << 20) == CONTENT
+        trusting.connections.close()
+    assert pauses == []

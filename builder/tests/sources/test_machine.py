@@ -44,6 +44,11 @@ def test_a_way_that_we_do_not_speak_is_named() -> None:
         ("", None),
         ('Acquire::http::Proxy "http://proxy.invalid:3128";', "http://proxy.invalid:3128"),
         ('Acquire::http::Proxy "DIRECT";', ""),
+        ('Acquire::http::Proxy "http://all.invalid";\nAcquire::http::Proxy::one.invalid "DIRECT";', ""),
+        (
+            'Acquire::http::Proxy "http://all.invalid";\nAcquire::http::Proxy::x "DIRECT";',
+            "http://all.invalid",
+        ),
     ],
 )
 def test_apts_proxy_holds_for_apts_mirrors_only(setting: str, proxy: str | None) -> None:

@@ -20,7 +20,7 @@ from esb_common.errors import Misuse, NotPossibleHere
 from esb_builder.base import Apt
 from esb_builder.sources.http import Location, Web
 
-_PROXY = re.compile(r'^Acquire::(https?)::Proxy "([^"]*)";$', re.MULTILINE)
+_PROXY = re.compile(r'^Acquire::(https?)::Proxy((?:::[^ ]+)?) "([^"]*)";$', re.MULTILINE)
 _MIRROR = re.compile(r"([a-z][a-z0-9-]*)=(\S+)")
 _SCHEMES = ("http", "https", "file")
 
@@ -67,10 +67,12 @@ class Machine:
         return [_absolute(words[1]) for words in lines if words[2] == suite]
 
     def _proxy(self, uri: str) -> str | None:
-        proxies = dict(_PROXY.findall(self.apt.settings))
-        scheme = urlsplit(uri).scheme
-        proxy = proxies.get(scheme) or proxies.get("http")
-        return "" if proxy == "DIRECT" else proxy or None
+        """apt's proxy for an archive, the one for its host first; None where apt names none."""
+        proxies = {(scheme, host[2:]): proxy for scheme, host, proxy in _PROXY.findall(self.apt.settings)}
+        parts = urlsplit(uri)
+        asked = [(scheme, host) for scheme in (parts.scheme, "http") for host in (parts.hostname or "", "")]
+        proxy = next((proxies[one] for one in asked if proxies.get(one)), None)
+        return "" if proxy == "DIRECT" else proxy
 
 
 def suites_of(apt: Apt) -> list[str]:
