@@ -14,6 +14,7 @@ import os
 import shlex
 import signal
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -120,11 +121,36 @@ class _Child(subprocess.Popen[bytes]):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         try:
-            super().__init__(*args, **options)
+            with _signals_held():
+                super().__init__(*args, **options)
         except BaseException:
             if getattr(self, "pid", None) and self.returncode is None:
                 _end_group(self)
             raise
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Act on a signal that comes meanwhile only at the end.
+
+    A fork returns to us after the child may have run for a while; a handler that raised in between would
+    lose the child's number.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: handler for number, handler in kept.items() if callable(handler)}
+    for number in kept:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)
 
 
 def _open(
