@@ -130,6 +130,22 @@ def build(shop: Workshop, names: Sequence[str] = ()) -> list[Built]:
     return list(results.values())
 
 
+def shelve(shop: Workshop, names: Sequence[str] = (), *, fresh: bool = False) -> dict[str, Digest]:
+    """Build images onto the shelf alone: no tag, stamp or archive is touched. Their ids by name.
+
+    ``fresh`` runs every step again, whatever the engine remembers.
+    """
+    images = chosen(names)
+    shop = replace(shop, inputs=_inputs(shop, images))
+    secrets = _secrets(shop)
+    made: dict[str, Digest] = {}
+    for step in plan(shop.root, images, _ingredients(shop, images)):
+        parent = made[step.image.parent] if step.image.parent else None
+        with shop.voice.step(f"build {step.image.name} onto the shelf"):
+            made[step.image.name] = make(shop, step, secrets, parent, fresh=fresh)
+    return made
+
+
 def _inputs(shop: Workshop, images: Sequence[Image]) -> Locked | None:
     found = locked.inputs(shop.root, images, shop.home, shop.layouts, shop.environ, shop.voice)
     if found and shop.source == "registry" != found.lock.source:
