@@ -68,7 +68,7 @@ def of(name: str, image: Digest, home: Path, locked: Locked | None, given: Artef
     return Record(
         image=name,
         id=image,
-        key=_key(stamp.parts),
+        key=key_of(stamp.parts),
         recipe=stamp.parts[_RECIPE],
         form=stamp.form,
         arguments=arguments,
@@ -98,7 +98,7 @@ def _parent(name: str, stamp: Stamp, home: Path) -> Iterator[Input]:
     """The image that it stands on, which must still be the one that it was built on."""
     for parent, key in _starting(stamp.parts, _PARENT).items():
         found = stamps.read(home, parent)
-        if found is None or _key(found.parts) != key:
+        if found is None or key_of(found.parts) != key:
             raise BadInput(f"{parent} is another image now than {name} was built on", "run: ./esb build")
         yield Input(parent, found.id.removeprefix("sha256:"))
 
@@ -143,7 +143,7 @@ def _starting(parts: Mapping[str, str], start: str) -> dict[str, str]:
     return {name.removeprefix(start): value for name, value in parts.items() if name.startswith(start)}
 
 
-def _key(parts: Mapping[str, str]) -> str:
+def key_of(parts: Mapping[str, str]) -> str:
     """As :attr:`esb_builder.plan.Step.key`."""
     return hashlib.sha256(json.dumps(dict(parts), sort_keys=True).encode()).hexdigest()
 
