@@ -85,6 +85,10 @@ class World:
         )
         return Finder(lock or self.lock, self.folder, machine, self.store)
 
+    def missing(self) -> list[str]:
+        """Names of what the store lacks, without proofs and what comes from a named mirror."""
+        return [need.name for need in self.finder().lacking() if not need.proof and not need.mirror]
+
     def _index(self) -> Path:
         """A program that answers as uv does when it is asked for wheels."""
         wheel = blob_of(self.wheel)

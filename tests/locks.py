@@ -9,6 +9,7 @@ from esb_builder.lock.recipes import Recipes
 from esb_builder.store import Blob, Store
 
 _NOTHING = Blob("0" * 64, 0)
+_ARCHIVES = {"bookworm": Archive("2026-07-11T10:16:37Z", _NOTHING, _NOTHING)}
 
 
 def deb(store: Store, name: str) -> Deb:
@@ -24,11 +25,12 @@ def pin(store: Store, name: str) -> Pin:
 def bootstrapped(store: Store, asked: Recipes) -> Lock:
     """A lock of source *debian*."""
     base = {"base": Step(("apt",), {"apt": deb(store, "apt")})}
-    archives = {"bookworm": Archive("2026-07-11T10:16:37Z", _NOTHING, _NOTHING)}
     steps = {**base, **_steps(store, asked)}
     wheels = _wheels(store, asked)
     artefacts = ARTEFACTS[oci.architecture()]
-    return Lock("debian", oci.architecture(), archives, steps, wheels, artefacts, python=pin(store, "python"))
+    return Lock(
+        "debian", oci.architecture(), _ARCHIVES, steps, wheels, artefacts, python=pin(store, "python")
+    )
 
 
 def of_registry(store: Store, asked: Recipes) -> Lock:
@@ -39,7 +41,7 @@ def of_registry(store: Store, asked: Recipes) -> Lock:
     }
     artefacts = ARTEFACTS[oci.architecture()]
     steps, wheels = _steps(store, asked), _wheels(store, asked)
-    return Lock("registry", oci.architecture(), {}, steps, wheels, artefacts, images)
+    return Lock("registry", oci.architecture(), _ARCHIVES, steps, wheels, artefacts, images)
 
 
 def _steps(store: Store, asked: Recipes) -> dict[str, Step]:

@@ -9,7 +9,7 @@ from esb_builder.base import apt_of_machine
 from esb_builder.cache import Layouts
 from esb_builder.fetch import fetch
 from esb_builder.fetch.needs import Finder
-from esb_builder.lock import recipes, text
+from esb_builder.lock import recipes, resolve, text
 from esb_builder.lock.model import Lock
 from esb_builder.plan import FAMILY, PLAIN, Image
 from esb_builder.sources.http import Web
@@ -129,11 +129,21 @@ def test_the_locked_interpreter_becomes_a_layout(lock: Lock, home: Path) -> None
     assert shown == over(lock, home).show(image("esb-python-base"))
 
 
+def test_a_file_damaged_in_the_store_is_removed_and_named(lock: Lock, store: Store, home: Path) -> None:
+    path = store.path(lock.steps["os-base"].packages["tzdata"].sha256)
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[::-1])
+    one = replace(over(lock, home), layouts=Layouts(home / "layouts"))
+    with pytest.raises(BadInput, match=r"tzdata_1\.0_amd64\.deb was damaged"):
+        one.show(replace(image("esb-os-base"), contexts=()))
+    assert not path.exists()
+
+
 @pytest.mark.root
 @pytest.mark.network
 def test_the_base_is_a_function_of_its_locked_packages(tmp_path: Path) -> None:
     """Bootstrapped twice, the second time with another umask, time zone and locale."""
-    lock = locked.read(ROOT)
+    lock = resolve.read(ROOT)
     assert lock is not None
     steps = {**lock.steps, "os-base": replace(lock.steps["os-base"], packages={})}
     wanted = replace(

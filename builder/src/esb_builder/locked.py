@@ -31,14 +31,14 @@ from esb_builder.store import Blob, Store
 from esb_builder.voice import Voice
 
 BASE_STEP = recipes.BASE
-BASE_STAGE, PYTHON_STAGE, DEBS = "debian", "python", "debs"
+BASE_STAGE, PYTHON_STAGE, DEBS = resolve.BASE_STAGE, "python", "debs"
 RECIPE = 1
 """Rises with each change of what is made of the same locked files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """The inputs of ``images``, all of them in the store."""
+    """The inputs of images, all of them in the store. What is laid out is hashed once more before."""
 
     lock: Lock
     recipes: recipes.Recipes
@@ -81,8 +81,16 @@ class Locked:
         if context == PYTHON_STAGE:
             return self._python()
         folder = self.views / image.name.replace(":", "-") / context
-        self.store.view(folder, self._view(image, context))
+        self._lay(folder, self._view(image, context))
         return str(folder)
+
+    def _lay(self, folder: Path, files: Mapping[str, str]) -> None:
+        """A view of files whose bytes are still right. BadInput for one that was damaged in the store."""
+        if damaged := [name for name, sha256 in files.items() if not self.store.vet(sha256)]:
+            raise BadInput(
+                f"{damaged[0]} was damaged in the store and is removed", "bring it again: ./esb fetch"
+            )
+        self.store.view(folder, files)
 
     def _view(self, image: Image, context: str) -> dict[str, str]:
         """SHA-256 by file name of a folder of packages or wheels."""
@@ -115,11 +123,10 @@ class Locked:
         """A small Debian archive of the base's packages. It needs no signature: the lock has their hashes."""
         architecture = self.lock.architecture
         index = archive / f"dists/{base.RELEASE}/main/binary-{architecture}"
-        self.store.view(archive / "pool", self._files(BASE_STEP))
+        self._lay(archive / "pool", self._files(BASE_STEP))
         index.mkdir(parents=True)
-        packages = "\n".join(
-            self._stanza(archive, deb) for deb in _sorted(self.lock.steps[BASE_STEP].packages)
-        )
+        base_packages = sorted(self.lock.steps[BASE_STEP].packages.items())
+        packages = "\n".join(self._stanza(archive, deb) for _, deb in base_packages)
         (index / "Packages").write_text(packages)
         blob = Blob(hashlib.sha256(packages.encode()).hexdigest(), len(packages.encode()))
         release = f"Suite: {base.RELEASE}\nCodename: {base.RELEASE}\n"
@@ -136,14 +143,16 @@ class Locked:
         pin = _python(self.lock)
 
         def make(folder: Path) -> None:
-            oci.write_image(folder, [self.store.path(pin.sha256)])
+            with tempfile.TemporaryDirectory(dir=self.layouts.folder) as scratch:
+                self._lay(Path(scratch, "view"), {pin.path: pin.sha256})
+                oci.write_image(folder, [Path(scratch, "view", pin.path)])
 
         return self.layouts.get("python", pin.sha256, make).reference
 
     def _public(self, stage: str, image: PublicImage) -> str:
         """A public image's own blobs as a layout."""
         folder = self.views / "images" / stage
-        self.store.view(folder, {f"blobs/sha256/{blob.sha256}": blob.sha256 for blob in image.blobs})
+        self._lay(folder, {f"blobs/sha256/{blob.sha256}": blob.sha256 for blob in image.blobs})
         digest = ids.digest(f"sha256:{image.manifest.sha256}")
         oci.write_index(folder, digest, image.manifest.size)
         return f"oci-layout://{folder}@{digest}"
@@ -190,8 +199,7 @@ def lacking(root: Path, home: Path, images: Sequence[Image]) -> list[str]:
 
 def read(root: Path) -> Lock | None:
     """The lock of a checkout; None where it has none."""
-    path = root / text.FILE
-    return text.parse(path.read_text()) if path.exists() else None
+    return resolve.read(root)
 
 
 def missing(lock: Lock, asked: recipes.Recipes, store: Store) -> list[str]:
@@ -230,10 +238,6 @@ def _key(content: Sequence[Sequence[str]]) -> str:
 
 def _named(files: Mapping[str, str]) -> list[list[str]]:
     return [[name, files[name]] for name in sorted(files)]
-
-
-def _sorted(packages: Mapping[str, Deb]) -> list[Deb]:
-    return [packages[name] for name in sorted(packages)]
 
 
 def _file(path: str) -> str:

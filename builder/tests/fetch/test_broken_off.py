@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from esb_builder.fetch import fetch, missing
+from esb_builder.fetch import fetch
 from esb_builder.voice import Recorded
 from fetching import World, blob_of
 from local_web import Site, serving
@@ -78,7 +78,7 @@ def test_killed_at_random_moments_it_never_shows_a_wrong_file_and_ends_right(
         kills += killed_in_the_midst(world)
         assert wrong_files(world.store.folder) == []
         continued += any(part.stat().st_size for part in world.store.folder.glob("sha256/*.part"))
-        if not missing(world.finder()):
+        if not world.missing():
             shutil.rmtree(world.store.folder)
         if kills >= KILLS:
             break
@@ -116,4 +116,4 @@ def test_a_full_disk_is_an_error_with_numbers_and_nothing_wrong_is_visible(
     assert list((tmp_path / "kept").glob("sha256/*"))
     (tmp_path / "kept").rename(world.store.folder)
     fetch(world.finder(), Recorded())
-    assert missing(world.finder()) == []
+    assert world.missing() == []

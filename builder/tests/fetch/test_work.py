@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from esb_builder.fetch import fetch, missing
+from esb_builder.fetch import fetch
 from esb_builder.lock.model import Deb
 from esb_builder.sources import http
 from esb_builder.store import Store
@@ -54,14 +54,14 @@ def test_a_mirror_without_an_address_is_named_not_fatal(world: World) -> None:
     world.mirrors = ""
     done = fetch(world.finder(), Recorded())
     assert done.unaddressed == (("guest-kernel", "guests"),)
-    assert missing(world.finder()) == []
+    assert world.missing() == []
 
 
 def test_a_proof_that_the_archive_has_replaced_is_told_not_fatal(world: World) -> None:
     world.site.files["/debian/dists/bookworm/InRelease"] = b"signed anew"
     done = fetch(world.finder(), Recorded())
     assert done.moved_on == ("bookworm InRelease",)
-    assert missing(world.finder()) == []
+    assert world.missing() == []
 
 
 def test_a_file_that_is_gone_names_how_to_go_on_and_the_rest_comes(world: World) -> None:
@@ -71,7 +71,7 @@ def test_a_file_that_is_gone_names_how_to_go_on_and_the_rest_comes(world: World)
     assert "1 of 24 files" in caught.value.fact
     assert "package3 1.0" in caught.value.fact
     assert "./esb lock --update package3" in caught.value.hint
-    assert [need.name for need in missing(world.finder())] == ["package3"]
+    assert world.missing() == ["package3"]
 
 
 def test_a_file_with_other_bytes_is_refused(world: World) -> None:
@@ -95,7 +95,7 @@ def test_a_mirror_that_is_down_is_unhealthy_and_what_came_is_kept(
     world.site.answers["/debian/pool/main/package3.deb"] = [503] * 99
     with pytest.raises(Unhealthy, match="HTTP 503"):
         fetch(world.finder(), Recorded())
-    assert [need.name for need in missing(world.finder())] == ["package3"]
+    assert world.missing() == ["package3"]
 
 
 def test_a_suite_that_apt_has_no_source_for_is_named(world: World) -> None:

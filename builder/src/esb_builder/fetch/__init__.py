@@ -5,6 +5,6 @@ addresses come from this machine alone. What fails does not stop the rest: at th
 named with what to do about it, and the next run takes up where this one ended.
 """
 
-from esb_builder.fetch.work import AT_ONCE, Fetched, fetch, missing
+from esb_builder.fetch.work import AT_ONCE, Fetched, fetch
 
-__all__ = ["AT_ONCE", "Fetched", "fetch", "missing"]
+__all__ = ["AT_ONCE", "Fetched", "fetch"]

@@ -12,6 +12,8 @@ from esb_builder.sources.http import Location
 from esb_builder.sources.machine import Machine
 from esb_builder.store import Blob, Store
 
+PYTHON = "python"
+
 Places = Callable[[], Sequence[Location]]
 """Where a file can be had. Called once and only for what is wanted; raises what a person should know."""
 
@@ -54,8 +56,8 @@ class Finder:
         yield from self._artefacts()
         yield from self._images()
         if python := self.lock.python:
-            places = self._own("python", python.path, python.sha256)
-            yield Need("python", python.version, "python", python.blob, places, "python")
+            places = self._own(PYTHON, python.path, python.sha256)
+            yield Need(PYTHON, python.version, PYTHON, python.blob, places, PYTHON)
 
     def _proofs(self) -> Iterator[Need]:
         for suite, archive in self.lock.archives.items():

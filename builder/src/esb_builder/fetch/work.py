@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from esb_common.errors import BadInput, Broken, EsbError, NotPossibleHere, Unhealthy
 
-from esb_builder.fetch.needs import Finder, Need
+from esb_builder.fetch.needs import PYTHON, Finder, Need
 from esb_builder.lock import interpreter
 from esb_builder.sources import http
 from esb_builder.sources.http import Location, Web
@@ -71,11 +71,6 @@ class _Account:
             return self._bytes
 
 
-def missing(finder: Finder) -> list[Need]:
-    """What a build would need that the store lacks: everything but proofs and Firecracker's files."""
-    return [need for need in finder.lacking() if not need.proof and need.update != "firecracker"]
-
-
 def fetch(finder: Finder, voice: Voice, at_once: int = AT_ONCE) -> Fetched:
     """Bring everything that the lock names and the store lacks.
 
@@ -118,10 +113,12 @@ def _prepared(
     for need in lacking:
         try:
             locations = need.places()
+            if need.name == PYTHON and _packs(finder, need, voice):
+                continue
             if locations:
                 jobs.append(_Job(need, locations))
-            elif need.name == "python":
-                _pack(finder, need, voice)
+            elif need.name == PYTHON:
+                failures.append((need, _other_python()))
             elif need.mirror:
                 unaddressed.append(need)
             else:
@@ -131,15 +128,21 @@ def _prepared(
     return jobs, unaddressed, failures
 
 
-def _pack(finder: Finder, need: Need, voice: Voice) -> None:
-    """The locked CPython, from this machine's own prefix where that is the very same build."""
-    packed = interpreter.pack(finder.machine, finder.store, voice)
-    if packed.sha256 != need.blob.sha256:
-        raise NotPossibleHere(
-            f"the CPython {packed.version} of this machine is not the build that was locked",
-            "name a store that has it (ESB_MIRRORS=store=ADDRESS), "
-            "or take this machine's: ./esb lock --update python",
-        )
+def _packs(finder: Finder, need: Need, voice: Voice) -> bool:
+    """Whether this machine's own CPython is the very build that was locked; then the store has it now."""
+    try:
+        packed = interpreter.pack(finder.machine, finder.store, voice)
+    except NotPossibleHere:
+        return False  # a mirror may have it
+    return packed.blob == need.blob
+
+
+def _other_python() -> NotPossibleHere:
+    return NotPossibleHere(
+        "no CPython of this machine is the build that was locked",
+        "name a store that has it (ESB_MIRRORS=store=ADDRESS), "
+        "or take this machine's: ./esb lock --update python",
+    )
 
 
 def _all(

@@ -37,8 +37,7 @@ class Desk:
 
     def read(self) -> Lock | None:
         """The checkout's lock; None where it has none."""
-        path = self.root / text.FILE
-        return text.parse(path.read_text()) if path.exists() else None
+        return read(self.root)
 
     def write(self, lock: Lock) -> bool:
         """Put the lock in place; whether that changed anything."""
@@ -49,6 +48,12 @@ class Desk:
         aside.write_text(content)
         aside.replace(path)
         return True
+
+
+def read(root: Path) -> Lock | None:
+    """The lock of the checkout below ``root``; None where it has none."""
+    path = root / text.FILE
+    return text.parse(path.read_text()) if path.exists() else None
 
 
 def gaps(lock: Lock, recipes: Recipes) -> bool:
@@ -86,6 +91,8 @@ def stale_inputs(lock: Lock, recipes: Recipes) -> list[str]:
 
 def _lacking(lock: Lock, recipes: Recipes) -> Iterator[str]:
     bootstrapped = lock.source == "debian"
+    if not lock.archives:
+        yield "archives"
     yield from (step for step in recipes.asked if step not in lock.steps)
     yield from (name for name in recipes.requirements if name not in lock.wheels)
     if bootstrapped and BASE not in lock.steps:
@@ -140,22 +147,19 @@ def _answered(desk: Desk, old: Lock, update: Update) -> Lock:
 
 def _moves_debian(old: Lock, recipes: Recipes, update: Update) -> bool:
     """Whether a step is missing or asks for something else, or a package may move."""
+    baseless = old.source == "debian" and BASE not in old.steps
     asked = {name: step.asked for name, step in old.steps.items()}
     gap = any(asked.get(name) != words for name, words in recipes.asked.items())
-    return (
-        gap
-        or update.everything
-        or any(update.covers(where) for where in moves.entries(old) if where[0] == "debian")
-    )
+    named = any(update.covers(where) for where in moves.entries(old) if where[0] == "debian")
+    return not old.archives or baseless or gap or named or update.everything
 
 
 def _ground(desk: Desk, lock: Lock, update: Update) -> debian.Ground:
     """What Debian's solution stands on: packages that stay, and the base image's where there is one."""
     stays = {
-        name: entry
+        where[2]: entry
         for where, entry in moves.entries(lock).items()
         if isinstance(entry, Deb) and not update.covers(where)
-        for name in where[2:]
     }
     if BASE_STAGE not in lock.images:
         return debian.Ground(stays)

@@ -130,6 +130,13 @@ class Store:
         """Whether its bytes are still the right ones; reads all of it."""
         return self.has(blob) and _digest(self.path(blob.sha256)) == blob.sha256
 
+    def vet(self, sha256: str) -> bool:
+        """Whether a blob that is there is still right; a damaged one is removed, to be fetched again."""
+        sound = _digest(self.path(sha256)) == sha256
+        if not sound:
+            self.path(sha256).unlink()
+        return sound
+
     @contextmanager
     def receiving(self, blob: Blob) -> Iterator[Part | None]:
         """Hold the right to write a blob; None when it is there, maybe since another process made it.
