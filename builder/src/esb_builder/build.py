@@ -16,7 +16,6 @@ from __future__ import annotations
 import fcntl
 import functools
 import hashlib
-import json
 import os
 import sys
 import time
@@ -39,7 +38,7 @@ from esb_builder.cache import Layouts
 from esb_builder.canonical import Shelf, canonicalise
 from esb_builder.canonical.document import FORM
 from esb_builder.engine import tools
-from esb_builder.exchange import Docker
+from esb_builder.exchange import Docker, Present, present
 from esb_builder.locked import Locked
 from esb_builder.plan import FAMILY, Image, Ingredients, Step, chosen, difference, plan
 from esb_builder.stamps import Stamp
@@ -61,14 +60,6 @@ class Built:
     id: Digest
     why: str
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """What an engine says of an image: its own id, and the layers' diffIDs, lowest first."""
-
-    engine_id: str
-    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,15 +126,35 @@ def shelve(shop: Workshop, names: Sequence[str] = (), *, fresh: bool = False) ->
 
     ``fresh`` runs every step again, whatever the engine remembers.
     """
+    return {name: stamp.id for name, stamp in prepare(shop, names, fresh=fresh).items()}
+
+
+def prepare(shop: Workshop, names: Sequence[str] = (), *, fresh: bool = False) -> dict[str, Stamp]:
+    """As :func:`shelve`; the stamps with which :func:`adopt` takes what was built into use."""
     images = chosen(names)
     shop = replace(shop, inputs=_inputs(shop, images))
     secrets = _secrets(shop)
-    made: dict[str, Digest] = {}
+    made: dict[str, Stamp] = {}
     for step in plan(shop.root, images, _ingredients(shop, images)):
-        parent = made[step.image.parent] if step.image.parent else None
+        parent = made[step.image.parent].id if step.image.parent else None
         with shop.voice.step(f"build {step.image.name} onto the shelf"):
-            made[step.image.name] = make(shop, step, secrets, parent, fresh=fresh)
+            built = make(shop, step, secrets, parent, fresh=fresh)
+        made[step.image.name] = Stamp(dict(step.parts), built, "", "", FORM)
     return made
+
+
+def adopt(shop: Workshop, family: Mapping[str, Stamp]) -> None:
+    """Have images of the shelf under their tags, with the stamps of their builds. Safe to repeat."""
+    seen: dict[str, Present] = {}
+    with _alone(shop):
+        for image in (one for one in FAMILY.values() if one.name in family):
+            stamp = family[image.name]
+            seen[image.name] = _load(shop, image, stamp.id)
+            below = seen[image.parent].engine_id if image.parent in seen else ""
+            engine_id = seen[image.name].engine_id
+            stamps.write(shop.home, image.name, replace(stamp, engine_id=engine_id, parent_engine_id=below))
+        if FUNCTION_IMAGE in family:
+            _save(shop, family[FUNCTION_IMAGE].id)
 
 
 def _inputs(shop: Workshop, images: Sequence[Image]) -> Locked | None:
@@ -164,18 +175,16 @@ def gateway_user(environ: Mapping[str, str], uid: int, gid: int) -> tuple[int, i
 
 def kept(shop: Workshop) -> dict[str, Digest]:
     """The ids of the images that an earlier build left in the engine and that are still there, by name."""
-    present = _inspect(shop.engine, list(FAMILY.values()))
-    known = {name: stamps.read(shop.home, name) for name in present}
+    found = present(shop.engine, list(FAMILY.values()))
+    known = {name: stamps.read(shop.home, name) for name in found}
     return {
-        name: stamp.id
-        for name, stamp in known.items()
-        if stamp and stamp.engine_id == present[name].engine_id
+        name: stamp.id for name, stamp in known.items() if stamp and stamp.engine_id == found[name].engine_id
     }
 
 
 def had(engine: Docker, names: Sequence[str]) -> tuple[str, ...]:
     """Those of ``names`` that the engine has, whoever built them."""
-    return tuple(_inspect(engine, [FAMILY[name] for name in names]))
+    return tuple(present(engine, [FAMILY[name] for name in names]))
 
 
 def _ingredients(shop: Workshop, images: Sequence[Image]) -> Ingredients:
@@ -222,7 +231,7 @@ def _prefix(shop: Workshop) -> python_prefix.Prefix:
 
 
 def _execute(shop: Workshop, steps: Sequence[Step]) -> dict[str, Built]:
-    seen = _inspect(shop.engine, [step.image for step in steps])
+    seen = present(shop.engine, [step.image for step in steps])
     secrets = functools.cache(lambda: _secrets(shop))
     results: dict[str, Built] = {}
     for step in steps:
@@ -249,9 +258,7 @@ def _stamp(shop: Workshop, step: Step, made: Digest, seen: Mapping[str, Present]
     stamps.write(shop.home, step.image.name, stamp)
 
 
-def _why(
-    shop: Workshop, step: Step, stamp: Stamp | None, present: Present | None, parent: Present | None
-) -> str:
+def _why(shop: Workshop, step: Step, stamp: Stamp | None, now: Present | None, parent: Present | None) -> str:
     """Why an image must be built or loaded, or nothing where the engine has it."""
     if stamp is None:
         return "first build"
@@ -259,24 +266,24 @@ def _why(
         return changed
     if stamp.form != FORM:
         return "the canonical form changed"
-    if parent and parent.engine_id != stamp.parent_engine_id:
+    if parent and stamp.parent_engine_id not in ("", parent.engine_id):
         return f"{step.image.parent} is another image now"
     if not shop.shelf.has(stamp.id):
         return "the store does not have it"
-    return "" if present and present.engine_id == stamp.engine_id else MISSING
+    return "" if now and now.engine_id == stamp.engine_id else MISSING
 
 
 def _load(shop: Workshop, image: Image, wanted: Digest) -> Present:
     """Have an image of the shelf under its tag, and see that the engine understood it as it is."""
     with shop.voice.step(f"load {image.name}"):
         exchange.load(shop.engine, shop.home / "cache", shop.shelf, {image.reference: wanted})
-    present = _inspect(shop.engine, [image]).get(image.name)
-    if present is None or list(present.layers) != shop.shelf.layers(wanted):
+    found = present(shop.engine, [image]).get(image.name)
+    if found is None or list(found.layers) != shop.shelf.layers(wanted):
         raise Broken(
             f"the engine does not have {image.reference} as it was loaded",
             "something else moved that tag meanwhile; run ./esb build again",
         )
-    return present
+    return found
 
 
 def _secrets(shop: Workshop) -> dict[str, Path]:
@@ -364,24 +371,6 @@ def told_by_step(image: str, lines: Sequence[str]) -> EsbError | None:
     written = (line for line in block if not line.startswith(" > "))
     said = [line.partition(" ")[2] if line[:1].isdigit() else line for line in written]
     return Broken(f"{image} was not built", "\n  ".join(said)) if said else None
-
-
-def _inspect(engine: Docker, images: Sequence[Image]) -> dict[str, Present]:
-    """The images of ``images`` that the engine has, by name."""
-    shown = engine.docker(
-        "image",
-        "inspect",
-        "--format={{json .RepoTags}}\t{{.Id}}\t{{json .RootFS.Layers}}",
-        *(image.reference for image in images),
-        check=False,
-    )
-    found = {}
-    for tags, engine_id, layers in (line.split("\t") for line in shown.stdout.splitlines() if "\t" in line):
-        for tag in json.loads(tags):
-            name = tag.removesuffix(":latest")
-            if name in FAMILY:
-                found[name] = Present(engine_id, tuple(json.loads(layers)))
-    return found
 
 
 def _save(shop: Workshop, wanted: Digest) -> None:

@@ -10,9 +10,10 @@ The parent enters by its digest, from the shelf, so what a tag names meanwhile d
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from esb_common.ids import Digest
 
 from esb_builder import run
 from esb_builder.canonical import Shelf
+from esb_builder.plan import FAMILY, Image
 
 IMAGE_STORE = "io.containerd.snapshotter.v1"
 """What ``docker info`` calls containerd's image store."""
@@ -38,6 +40,32 @@ class Docker(Protocol):
 
     def docker(self, *args: str | Path, check: bool = True) -> run.Completed:
         """Run ``docker args`` to its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """What an engine says of an image: its own id, and the layers' diffIDs, lowest first."""
+
+    engine_id: str
+    layers: tuple[str, ...]
+
+
+def present(engine: Docker, images: Sequence[Image]) -> dict[str, Present]:
+    """The images of ``images`` that the engine has, by name."""
+    shown = engine.docker(
+        "image",
+        "inspect",
+        "--format={{json .RepoTags}}\t{{.Id}}\t{{json .RootFS.Layers}}",
+        *(image.reference for image in images),
+        check=False,
+    )
+    found = {}
+    for tags, engine_id, layers in (line.split("\t") for line in shown.stdout.splitlines() if "\t" in line):
+        for tag in json.loads(tags):
+            name = tag.removesuffix(":latest")
+            if name in FAMILY:
+                found[name] = Present(engine_id, tuple(json.loads(layers)))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""``esb build`` and ``esb verify``: make the image family, and judge what was made."""
+"""``esb build``, ``esb images`` and ``esb verify``: make the image family, list it, judge it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 from esb_builder import build as builder
-from esb_builder import engine, plan, signing
+from esb_builder import engine, inventory, plan, signing
 from esb_builder import verify as judges
 from esb_common import settings
 from esb_common.errors import Misuse
@@ -48,6 +48,16 @@ def build(
     facts = {one.name: {"id": one.id, "built": bool(one.why), "why": one.why} for one in built}
     lines = [f"{one.name:<30} {one.id} {'built' if one.why else 'unchanged'}" for one in built]
     session.printer.result({"images": facts}, "\n".join(lines))
+
+
+@click.command(cls=Command)
+@click.pass_obj
+def images(session: Session) -> None:
+    """List the images in the engine: id, parent, unpacked size, packages, root CA, canonical or not."""
+    found = engine.ensure(engine.Place.from_environ(session.environ), session.printer)
+    shop = builder.Workshop.from_environ(session.repository, found, session.environ, session.printer)
+    listed = inventory.listed(found, shop.home, shop.shelf, session.printer)
+    session.printer.result(inventory.document(listed), inventory.table(listed, datetime.now(UTC)))
 
 
 @click.command(cls=Command)
