@@ -57,8 +57,9 @@ def test_a_mirror_without_an_address_is_named_not_fatal(world: World) -> None:
     assert world.missing() == []
 
 
-def test_a_proof_that_the_archive_has_replaced_is_told_not_fatal(world: World) -> None:
-    world.site.files["/debian/dists/bookworm/InRelease"] = b"signed anew"
+@pytest.mark.parametrize("now", [b"signed anew", b"sign", b"SIGNED"], ids=["longer", "shorter", "other"])
+def test_a_proof_that_the_archive_has_replaced_is_told_not_fatal(world: World, now: bytes) -> None:
+    world.site.files["/debian/dists/bookworm/InRelease"] = now
     done = fetch(world.finder(), Recorded())
     assert done.moved_on == ("bookworm InRelease",)
     assert world.missing() == []

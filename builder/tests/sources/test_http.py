@@ -135,7 +135,9 @@ def test_a_clear_no_is_not_tried_again(
     assert len(site.asked) == 1
 
 
-@pytest.mark.parametrize("wrong", [CONTENT[:-1] + b"!", CONTENT + b"x"], ids=["corrupted", "too long"])
+@pytest.mark.parametrize(
+    "wrong", [CONTENT[:-1] + b"!", CONTENT + b"x", CONTENT[:-1]], ids=["corrupted", "too long", "too short"]
+)
 def test_other_bytes_are_refused_and_not_tried_again(
     site: Site, store: Store, web: Web, wrong: bytes
 ) -> None:
@@ -146,9 +148,10 @@ def test_other_bytes_are_refused_and_not_tried_again(
     assert list((store.folder / "sha256").iterdir()) == []
 
 
-def test_a_file_that_is_too_short_is_never_taken(site: Site, store: Store, web: Web) -> None:
-    site.files["/file"] = CONTENT[:-1]
-    with pytest.raises(Unreachable, match="broke off"):
+def test_what_always_breaks_off_is_never_taken(site: Site, store: Store, web: Web) -> None:
+    site.ranges = False
+    site.cut["/file"] = [1000] * TRIES
+    with pytest.raises(Unreachable, match="broke off after 1000 bytes"):
         download(web, at(site), BLOB, store, Count())
     assert not store.has(BLOB)
 

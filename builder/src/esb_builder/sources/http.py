@@ -12,6 +12,7 @@ Semantics: RFC 9110, sections 14 (Range) and 15 (status codes).
 from __future__ import annotations
 
 import http.client
+import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -84,6 +85,15 @@ class Location:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What is being read: from ``start`` on, of ``size`` bytes in all (None where nobody says)."""
+
+    start: int
+    size: int | None
+    stream: Stream
+
+
+@dataclass(frozen=True, slots=True)
 class Web:
     """How this machine reaches others. ``pause`` waits that many seconds and may be cut short by an error."""
 
@@ -99,16 +109,17 @@ class Web:
         return cls(environ, pause, Connections(trust(environ), timeout_s))
 
     @contextmanager
-    def open(self, location: Location, offset: int = 0) -> Iterator[tuple[int, Stream]]:
-        """The content and the offset that it starts from. Gone, Unreachable, or worth another try."""
+    def open(self, location: Location, offset: int = 0) -> Iterator[Content]:
+        """The content, from ``offset`` on where that can be had. Gone, Unreachable, or worth another try."""
         if location.address.startswith("file:"):
-            with _opened(location) as content:
-                yield 0, content
+            with _opened(location) as stream:
+                yield Content(0, os.fstat(stream.fileno()).st_size, stream)
             return
         headers = _headers(location, offset)
         try:
             with self.connections.get(_bare(location.address), headers, self._proxy(location)) as answer:
-                yield _start_of(location, answer, offset), answer
+                start = _start_of(location, answer, offset)
+                yield Content(start, None if answer.length is None else start + answer.length, answer)
         except ssl.SSLCertVerificationError as error:
             raise _untrusted(location, error) from None
         except (http.client.HTTPException, OSError) as error:
@@ -163,8 +174,8 @@ def read(web: Web, location: Location, most: int) -> bytes:
     """A small file whose hash nobody knows yet, at most ``most`` bytes."""
 
     def once() -> bytes:
-        with web.open(location) as (_, content):
-            found = content.read(most + 1)
+        with web.open(location) as content:
+            found = content.stream.read(most + 1)
         if len(found) > most:
             raise Corrupt(f"{location.shown} is larger than {most} bytes")
         return found
@@ -226,10 +237,12 @@ def _fill(web: Web, location: Location, part: Part, on_bytes: Callable[[int], No
 
 def _receive(web: Web, location: Location, part: Part, on_bytes: Callable[[int], None]) -> None:
     try:
-        with web.open(location, part.offset) as (start, content):
-            if start != part.offset:
+        with web.open(location, part.offset) as content:
+            if content.size not in (None, part.size):
+                raise Corrupt(f"it is {content.size} bytes large instead of {part.size}")
+            if content.start != part.offset:
                 _drop(part, on_bytes)
-            while chunk := content.read(CHUNK):
+            while chunk := content.stream.read(CHUNK):
                 part.write(chunk)
                 on_bytes(len(chunk))
     except _BadRange:

@@ -82,6 +82,11 @@ class Part:
         self.offset = 0
 
     @property
+    def size(self) -> int:
+        """How many bytes it will have."""
+        return self._blob.size
+
+    @property
     def complete(self) -> bool:
         """Whether as many bytes are there as the blob has."""
         return self.offset == self._blob.size
