@@ -26,6 +26,7 @@ def test_compose_learns_where_the_certificates_are(tmp_path: Path) -> None:
     assert lines[:2] == ["MINE=1", "ESB_PORT=9443"]
     assert sorted(lines[2:]) == [
         f"ESB_CERT_DIR={tmp_path}/home/certs",
+        f"ESB_CREDENTIALS_DIR={tmp_path}/home/credentials",
         "ESB_GID=78",
         f"ESB_IMAGE_DIR={tmp_path}/home/images",
         f"ESB_ROOT_CA_SHA256={trust.root_file_sha256}",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from callers import write_credentials
 from conformance.conftest import ROOT, Workbench
 from esb_builder import build, run
 
@@ -47,12 +48,16 @@ def test_its_user_is_a_number_and_not_root(bench: Workbench) -> None:
 
 
 @pytest.fixture
-def running(bench: Workbench, certificates: Path) -> Iterator[str]:
-    """A gateway with its certificates; its container."""
+def running(bench: Workbench, certificates: Path, tmp_path: Path) -> Iterator[str]:
+    """A gateway with its certificates and credentials; its container."""
     name = f"esb-test-gateway-{os.getpid()}"
     mount = f"--volume={certificates}:{PLACE}:ro"
+    known = write_credentials(tmp_path / "credentials")
+    os.chown(known / "credentials.json", *build.gateway_user(bench.shop.environ, os.getuid(), os.getgid()))
+    (known / "credentials.json").chmod(0o600)
+    mounts = (mount, f"--volume={known}:/home/esb/.esb/credentials:ro")
     environ = ("--env=ESB_MODE=containerd", "--env=ESB_DATA_DIR=/var/lib/esb", "--env=ESB_RUN_DIR=/run/esb")
-    bench.engine.docker("run", "--detach", f"--name={name}", mount, *environ, GATEWAY)
+    bench.engine.docker("run", "--detach", f"--name={name}", *mounts, *environ, GATEWAY)
     yield name
     bench.docker("rm", "--force", "--volumes", name)
 

@@ -293,6 +293,7 @@ def test_compose_renders_a_gateway_that_is_root_with_the_device_and_nothing_more
         **bench.engine.environ,
         "COMPOSE_DISABLE_ENV_FILE": "1",
         "ESB_CERT_DIR": str(bench.folders.certificates),
+        "ESB_CREDENTIALS_DIR": str(bench.folders.certificates.with_name("credentials")),
         "ESB_TUNNEL_DIR": str(keys),
     }
     files = [f"--file={ROOT / name}" for name in ("docker-compose.yml", "docker-compose.fc.yml")]

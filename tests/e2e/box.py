@@ -36,6 +36,8 @@ class Box:
     mode: str
     home: Path
     port: int = field(default_factory=free_port)
+    http_port: int = field(default_factory=free_port)
+    settings: dict[str, str] = field(default_factory=dict)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -43,8 +45,10 @@ class Box:
         return ours | {
             "ESB_HOME": str(self.home),
             "ESB_PORT": str(self.port),
+            "ESB_HTTP_PORT": str(self.http_port),
             "ESB_MODE": self.mode,
             "COMPOSE_PROJECT_NAME": PROJECT,
+            **self.settings,
         }
 
     def esb(self, *args: str, code: int = 0, timeout_s: float = UP_S) -> str:
@@ -71,7 +75,7 @@ class Box:
         found: dict[str, str] = self.json("env")
         return found
 
-    def client(self, **config: Any) -> Any:
+    def client(self, *, secret: str | None = None, **config: Any) -> Any:
         """A boto3 client that trusts nothing but the file that `./esb env` names."""
         told = self.variables()
         return boto3.session.Session().client(
@@ -79,7 +83,7 @@ class Box:
             endpoint_url=told["AWS_ENDPOINT_URL"],
             region_name=told["AWS_REGION"],
             aws_access_key_id=told["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=told["AWS_SECRET_ACCESS_KEY"],
+            aws_secret_access_key=secret or told["AWS_SECRET_ACCESS_KEY"],
             verify=told["AWS_CA_BUNDLE"],
             config=Config(retries={"total_max_attempts": 1}, read_timeout=WAIT_S, **config),
         )

@@ -65,10 +65,11 @@ def test_only_the_root_certificate_is_trusted_and_it_suffices(box: Box) -> None:
         urllib.request.urlopen(url, context=ssl.create_default_context())
 
 
-def test_the_api_listens_on_loopback_only(box: Box) -> None:
+@pytest.mark.parametrize("listener", ["port", "http_port"])
+def test_the_api_listens_on_loopback_only(box: Box, listener: str) -> None:
     lines = Path("/proc/net/tcp").read_text().splitlines() + Path("/proc/net/tcp6").read_text().splitlines()
     local = [line.split()[1].rpartition(":") for line in lines[1:] if line.split()[3:4] == ["0A"]]
-    addresses = {address for address, _, port in local if int(port, 16) == box.port}
+    addresses = {address for address, _, port in local if int(port, 16) == getattr(box, listener)}
     assert addresses == {"0100007F"}
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from callers import KNOWN, signed, write_credentials
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -69,6 +70,7 @@ class Box:
             "ESB_DATA_DIR": str(folder / "data"),
             "ESB_RUN_DIR": str(folder / "run"),
             "ESB_CERT_DIR": str(certificates),
+            "ESB_CREDENTIALS_DIR": str(write_credentials(folder / "credentials")),
             "ESB_PORT": "0",
             "ESB_MODE": "embedded",
             **environ,
@@ -78,6 +80,7 @@ class Box:
         store = self.settings.data_dir / "store"
         self.node = MemoryNode(self.settings.run_dir / "node.sock", store, self.behaviours)
         self.port = 0
+        self.http_port = 0
         self._client: Any = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -97,8 +100,15 @@ class Box:
             await self.node.open()
         self._stopped = asyncio.Event()
         listening: asyncio.Future[int] = self._loop.create_future()
+
+        def listens(_: str, port: int) -> None:
+            if listening.done():
+                self.http_port = port
+            else:
+                listening.set_result(port)
+
         gateway = Gateway(self.settings, server_context(self.certificates), Log("gateway"))
-        run = gateway.run(self._stopped, lambda _, port: listening.set_result(port))
+        run = gateway.run(self._stopped, listens)
         self._gateway = asyncio.create_task(run)
         begun: list[asyncio.Future[Any]] = [self._gateway, listening]
         await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
@@ -134,8 +144,8 @@ class Box:
                 "lambda",
                 endpoint_url=f"https://localhost:{self.port}",
                 region_name="us-east-1",
-                aws_access_key_id="test",
-                aws_secret_access_key="test",
+                aws_access_key_id=KNOWN.access_key_id,
+                aws_secret_access_key=KNOWN.secret_access_key,
                 verify=str(self.certificates / "rootCA.crt"),
                 config=Config(
                     retries={"max_attempts": 0}, max_pool_connections=50, parameter_validation=False
@@ -143,9 +153,14 @@ class Box:
             )
         return self._client
 
-    def get(self, path: str) -> bytes:
+    def open(self, path: str, *, sign: bool = True, **headers: str) -> Any:
+        """The answer to a GET, signed unless asked otherwise."""
         url = path if path.startswith("https:") else f"https://localhost:{self.port}{path}"
-        with urllib.request.urlopen(url, context=self.tls(), timeout=PATIENCE_S) as response:
+        request = urllib.request.Request(url, headers=headers | (signed(url) if sign else {}))
+        return urllib.request.urlopen(request, context=self.tls(), timeout=PATIENCE_S)
+
+    def get(self, path: str, *, sign: bool = True) -> bytes:
+        with self.open(path, sign=sign) as response:
             content: bytes = response.read()
             return content
 

@@ -8,6 +8,7 @@ import urllib.request
 from typing import Any
 
 import pytest
+from callers import signed
 
 
 def test_health_follows_the_node(make_box: Any) -> None:
@@ -51,8 +52,7 @@ def test_logs_are_followed_live(box: Any) -> None:
     box.create(handler="app.speaks")
     client = box.client()
     client.invoke(FunctionName="f", Payload=b"1")
-    url = f"https://localhost:{box.port}/_esb/logs/f?tail=1&follow=1"
-    with urllib.request.urlopen(url, context=box.tls(), timeout=20) as stream:
+    with box.open("/_esb/logs/f?tail=1&follow=1") as stream:
         assert b" REPORT RequestId: " in stream.readline()
         client.invoke(FunctionName="f", Payload=b"2")
         assert b" START RequestId: " in stream.readline()
@@ -84,7 +84,8 @@ def test_what_there_is_not_is_refused(box: Any, path: str, status: int) -> None:
 
 
 def test_only_get_is_known(box: Any) -> None:
-    request = urllib.request.Request(f"https://localhost:{box.port}/_esb/status", method="POST")
+    url = f"https://localhost:{box.port}/_esb/status"
+    request = urllib.request.Request(url, method="POST", headers=signed(url, "POST"))
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(request, context=box.tls(), timeout=20)
     assert caught.value.code == 405

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from callers import API_KEY, signed
 from esb_gateway.testing import Runtime, package
 
 
@@ -521,9 +522,12 @@ def creation_request() -> bytes:
         "Handler": "app.echo",
         "Code": {"ZipFile": base64.b64encode(package()).decode()},
     }
-    body = json.dumps(members)
-    head = f"POST /2015-03-31/functions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-    return (head + body).encode()
+    body = json.dumps(members).encode()
+    lines = [
+        f"{name}: {value}" for name, value in signed("https://x/2015-03-31/functions", "POST", body).items()
+    ]
+    lines += ["Host: x", f"Content-Length: {len(body)}"]
+    return "\r\n".join(["POST /2015-03-31/functions HTTP/1.1", *lines, "", ""]).encode() + body
 
 
 def test_an_upload_cut_at_any_byte_leaves_nothing(box: Any) -> None:
@@ -552,8 +556,8 @@ def test_a_client_that_leaves_stops_nothing(box: Any) -> None:
     box.behaviours["app.left"] = behaviour
     box.create(handler="app.left", Timeout=30)
     with raw(box) as connection:
-        head = b"POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
-        connection.sendall(head)
+        head = f"POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nHost: x\r\nX-Api-Key: {API_KEY}\r\n"
+        connection.sendall(f"{head}Content-Length: 0\r\n\r\n".encode())
         box.run(begun.wait())
     box.run(set_event(may_end))
     box.run(accepted.wait())

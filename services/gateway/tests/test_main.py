@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from callers import write_credentials
 from esb_common.errors import BadInput, EsbError, Misuse
 from esb_gateway.hands.tls import server_context
 from esb_gateway.settings import Settings
@@ -27,6 +28,7 @@ def environ(folder: Path, certificates: Path, **more: str) -> dict[str, str]:
         "ESB_DATA_DIR": str(folder / "data"),
         "ESB_RUN_DIR": str(folder / "run"),
         "ESB_CERT_DIR": str(certificates),
+        "ESB_CREDENTIALS_DIR": str(write_credentials(folder / "credentials")),
         "ESB_PORT": "0",
         "ESB_MODE": "embedded",
         **more,
@@ -95,7 +97,6 @@ def test_after_kill_the_state_opens_again(tmp_path: Path, certificates: Path) ->
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("ESB_LISTEN", "0.0.0.0", "not authenticated"),
         ("ESB_LISTEN", "localhost", "not an IP address"),
         ("ESB_PORT", "70000", "outside"),
         ("ESB_PORT", "https", "not a whole number"),
@@ -112,11 +113,57 @@ def test_a_setting_that_cannot_be_meant_is_refused(name: str, value: str, says: 
     assert says in str(caught.value)
 
 
-def test_in_its_container_it_may_listen_everywhere() -> None:
-    settings = Settings.read({"ESB_MODE": "containerd", "ESB_LISTEN": "0.0.0.0"}, 1000)
-    assert settings.listen == "0.0.0.0"
-    with pytest.raises(Misuse):
-        Settings.read({"ESB_LISTEN": "0.0.0.0"}, 1000)
+EVERYWHERE = {"ESB_LISTEN": "0.0.0.0"}
+IN_CONTAINER = EVERYWHERE | {"ESB_PUBLISHED": "127.0.0.1"}
+UNKNOWN = {"ESB_NO_AUTHENTICATION": "1"}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        EVERYWHERE,
+        IN_CONTAINER | UNKNOWN,
+        UNKNOWN,
+        {"ESB_LISTEN": "::1"} | UNKNOWN,
+        EVERYWHERE | UNKNOWN | {"ESB_OPEN": "1"},
+    ],
+)
+def test_it_listens_where_it_is_told(environ: dict[str, str]) -> None:
+    settings = Settings.read(environ, 1000)
+    assert settings.listen == environ.get("ESB_LISTEN", "127.0.0.1")
+    assert settings.authenticated == ("ESB_NO_AUTHENTICATION" not in environ)
+
+
+@pytest.mark.parametrize(
+    "environ", [EVERYWHERE | UNKNOWN, IN_CONTAINER | UNKNOWN | {"ESB_PUBLISHED": "192.0.2.1"}]
+)
+def test_strangers_of_other_machines_are_never_let_in_unasked(environ: dict[str, str]) -> None:
+    with pytest.raises(Misuse, match="not be authenticated"):
+        Settings.read(environ, 1000)
+
+
+def test_plain_http_is_off_and_stays_on_this_machine() -> None:
+    assert Settings.read(EVERYWHERE, 1000).http_port is None
+    plain = {"ESB_HTTP_PORT": "8080"}
+    assert Settings.read(plain, 1000).http_port == 8080
+    assert Settings.read(EVERYWHERE | plain, 1000).http_listen == "127.0.0.1"
+    assert Settings.read(IN_CONTAINER | plain, 1000).http_listen == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "[]", "{}", '{"schema": 1, "access_key_id": "hunter2hunter2hunter2"}']
+)
+def test_without_credentials_it_does_not_start(
+    tmp_path: Path, certificates: Path, content: str | None
+) -> None:
+    told = environ(tmp_path, certificates)
+    path = Path(told["ESB_CREDENTIALS_DIR"]) / "credentials.json"
+    path.unlink() if content is None else path.write_text(content)
+    with gateway(told) as process:
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 5
+    assert str(path) in errors
+    assert "hunter2" not in errors
 
 
 def test_half_of_the_memory_is_for_workers_unless_they_are_counted() -> None:

@@ -8,9 +8,11 @@ act on it; a gateway that does not answer is :class:`~esb_common.errors.Unhealth
 from __future__ import annotations
 
 import base64
+import hashlib
 import http.client
 import json
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +20,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from esb_common import sigv4
+from esb_common.credentials import Credentials
 from esb_common.errors import Broken, Unhealthy
 
 FUNCTIONS = "/2015-03-31/functions"
@@ -43,10 +47,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """A box's gateway at ``https://localhost:port``, trusted through ``trust`` (a PEM file)."""
+    """A box's gateway at ``https://localhost:port``, trusted through ``trust`` (a PEM file).
+
+    Every request is signed with ``credentials``.
+    """
 
     port: int
     trust: Path
+    region: str
+    credentials: Credentials
 
     @property
     def url(self) -> str:
@@ -70,7 +79,7 @@ class Gateway:
         headers: dict[str, str],
     ) -> http.client.HTTPResponse:
         try:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, headers | self._signature(method, path, body or b""))
             response = connection.getresponse()
         except ssl.SSLCertVerificationError as error:
             raise Unhealthy(
@@ -82,6 +91,21 @@ class Gateway:
         if response.status >= 300:
             raise _refusal(response)
         return response
+
+    def _signature(self, method: str, path: str, body: bytes) -> dict[str, str]:
+        """The headers that say who asks."""
+        moment = sigv4.iso(time.time())
+        scope = sigv4.Scope(moment[:8], self.region, sigv4.SERVICE)
+        host = f"localhost:{self.port}"
+        signed = ((b"host", host.encode()), (b"x-amz-date", moment.encode()))
+        names = [name for name, _ in signed]
+        payload = hashlib.sha256(body).hexdigest()
+        canonical = sigv4.canonical_request(method.encode(), path.encode(), signed, names, payload)
+        key = sigv4.signing_key(self.credentials.secret_access_key, scope)
+        text = sigv4.authorization(
+            self.credentials.access_key_id, scope, names, sigv4.signature(key, moment, scope, canonical)
+        )
+        return {"Host": host, "X-Amz-Date": moment, "Authorization": text}
 
     def call(self, method: str, path: str, content: Any = None, timeout_s: float = 30) -> Any:
         """One JSON call; the decoded answer, None where it is empty."""

@@ -123,7 +123,8 @@ class Containers:
         return [json.loads(line) for line in lines if line.strip()]
 
     def _compose(self, found: engine.Engine, *arguments: str) -> run.Completed:
-        names = ("docker-compose.yml", self.way.overlay)
+        plain = () if self.layout.http_port is None else ("docker-compose.http.yml",)
+        names = ("docker-compose.yml", self.way.overlay, *plain)
         files = [f"--file={self.session.repository / name}" for name in names]
         return run.run(("docker", "compose", *files, *arguments), environ=self._environ(found))
 
@@ -135,7 +136,12 @@ class Containers:
             "COMPOSE_DISABLE_ENV_FILE": "1",
             "ESB_CERT_DIR": str(self.layout.certificates),
             "ESB_CERTIFICATES": certificates_mark(self.layout.certificates),
+            "ESB_CREDENTIALS_DIR": str(self.layout.credentials),
+            "ESB_HTTP_PORT": str(self.layout.http_port or ""),
             "ESB_IMAGE_DIR": str(self.layout.images),
+            "ESB_LISTEN": self.layout.listen,
+            "ESB_NO_AUTHENTICATION": "" if self.layout.authenticated else "1",
+            "ESB_OPEN": "1" if self.layout.open else "",
             "ESB_UID": str(self.layout.uid),
             "ESB_GID": str(self.layout.gid),
             "ESB_PORT": str(self.layout.port),

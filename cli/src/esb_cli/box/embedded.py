@@ -101,6 +101,9 @@ def plan(layout: Layout, interpreters: Interpreters, environ: Mapping[str, str])
         "ESB_DATA_DIR": str(layout.box / "data"),
         "ESB_RUN_DIR": str(layout.box / "run"),
         "ESB_CERT_DIR": str(layout.certificates),
+        "ESB_CREDENTIALS_DIR": str(layout.credentials),
+        "ESB_LISTEN": layout.listen,
+        "ESB_OPEN": "1" if layout.open else "0",
         "ESB_PORT": str(layout.port),
         "ESB_UID": str(layout.uid),
         "ESB_GID": str(layout.gid),
@@ -165,7 +168,8 @@ def _view_file(layout: Layout) -> Path:
 
 def view(layout: Layout, interpreters: Interpreters) -> dict[str, object]:
     """What the gateway sees of the machine (the input of ``esb_node.sandbox``)."""
-    readable = [interpreters.prefix, interpreters.gateway, *sources("gateway"), layout.certificates]
+    kept = [layout.certificates, layout.credentials]
+    readable = [interpreters.prefix, interpreters.gateway, *sources("gateway"), *kept]
     writable = [layout.box / "data", layout.box / "run"]
     return {
         "uid": layout.uid,

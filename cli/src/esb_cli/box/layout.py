@@ -30,13 +30,19 @@ class Layout:
 
     home: Path
     certificates: Path
+    credentials: Path
     images: Path
     port: int
+    listen: str
+    http_port: int | None
     mode: Mode
     uid: int
     gid: int
     region: str
     isolated: bool
+    authenticated: bool
+    open: bool
+    """Whether other machines may call without authentication."""
 
     @property
     def box(self) -> Path:
@@ -67,8 +73,13 @@ class Layout:
         self.note.unlink(missing_ok=True)
 
 
-def layout(environ: Mapping[str, str], *, embedded: bool = False, no_isolation: bool = False) -> Layout:
+def layout(
+    environ: Mapping[str, str], *, embedded: bool = False, no_isolation: bool = False, open_: bool = False
+) -> Layout:
     """The box that ``environ`` and the command line mean."""
+    environ = {**environ, "ESB_OPEN": "1"} if open_ else environ
+    listen = settings.address(environ, "ESB_LISTEN", "127.0.0.1")
+    settings.refuse_open(environ, listen)
     home = settings.folder(environ, "ESB_HOME", "~/.esb")
     mode = cast(Mode, settings.choice(environ, "ESB_MODE", "containerd", _MODES))
     isolated = not (no_isolation or settings.flag(environ, "ESB_NO_ISOLATION"))
@@ -79,11 +90,22 @@ def layout(environ: Mapping[str, str], *, embedded: bool = False, no_isolation: 
     return Layout(
         home=home,
         certificates=settings.folder(environ, "ESB_CERT_DIR", home / "certs"),
+        credentials=settings.folder(environ, "ESB_CREDENTIALS_DIR", home / "credentials"),
         images=settings.folder(environ, "ESB_IMAGE_DIR", home / "images"),
         port=settings.number(environ, "ESB_PORT", 8443, least=1, most=65535),
+        listen=listen,
+        http_port=_http_port(environ),
         mode=mode,
         uid=settings.number(environ, "ESB_UID", own[0]),
         gid=settings.number(environ, "ESB_GID", own[1]),
         region=settings.text(environ, "ESB_REGION", "us-east-1"),
         isolated=isolated,
+        authenticated=not settings.flag(environ, "ESB_NO_AUTHENTICATION"),
+        open=settings.flag(environ, "ESB_OPEN"),
     )
+
+
+def _http_port(environ: Mapping[str, str]) -> int | None:
+    if not environ.get("ESB_HTTP_PORT"):
+        return None
+    return settings.number(environ, "ESB_HTTP_PORT", 0, least=1, most=65535)

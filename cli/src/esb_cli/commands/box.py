@@ -12,6 +12,7 @@ import click
 from esb_builder import ca
 from esb_common.errors import Broken, Misuse, Unhealthy
 
+from esb_cli import credentials, rotations
 from esb_cli.box import functions
 from esb_cli.box.client import Gateway
 from esb_cli.box.kinds import Kind, kind
@@ -27,18 +28,21 @@ DOWN = ("the box is down", "./esb up")
 @click.command(cls=Command)
 @click.option("--embedded", is_flag=True, help="Without any container engine: sandboxed processes.")
 @click.option("--no-isolation", is_flag=True, help="Embedded, with workers as plain processes.")
+@click.option("--open", "open_", is_flag=True, help="Without authentication, let other machines call.")
 @click.pass_obj
-def up(session: Session, embedded: bool, no_isolation: bool) -> None:
+def up(session: Session, embedded: bool, no_isolation: bool, open_: bool) -> None:
     """Set up whatever is missing, start the box, and call the function hello."""
-    place = layout(session.environ, embedded=embedded, no_isolation=no_isolation)
+    place = layout(session.environ, embedded=embedded, no_isolation=no_isolation, open_=open_)
     _refuse_other_mode(place)
+    rotations.settled(session)
     box = kind(place.mode, session, place)
     with session.printer.step("check the certificates"):
         trust = ca.init(ca.Folders.from_environ(session.environ))
+    known = credentials.ready(place)
     box.prepare()
     place.remember(place.mode)
     box.start()
-    door = Gateway(place.port, trust.client_trust_file)
+    door = Gateway(place.port, trust.client_trust_file, place.region, known)
     with session.printer.step("wait until it is ready"):
         _await_ready(door, box)
     for name in EXAMPLES:
@@ -96,13 +100,12 @@ def env(session: Session) -> None:
     """Print what an AWS client needs: eval "$(./esb env)"."""
     place = layout(session.environ)
     door = gateway(session)
-    # Requests are not authenticated yet; clients only need something to sign with.
     facts = {
         "AWS_ENDPOINT_URL": door.url,
         "AWS_REGION": place.region,
         "AWS_DEFAULT_REGION": place.region,
-        "AWS_ACCESS_KEY_ID": "esb",
-        "AWS_SECRET_ACCESS_KEY": "esb",
+        "AWS_ACCESS_KEY_ID": door.credentials.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": door.credentials.secret_access_key,
         "AWS_CA_BUNDLE": str(door.trust),
     }
     lines = [f"export {name}={shlex.quote(value)}" for name, value in facts.items()]
@@ -152,6 +155,7 @@ def _status_lines(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"mode       {facts['mode']} at {facts['url']}",
         f"isolation  {_isolation(facts['node'])}",
+        f"clients    {_clients(facts['authentication'])}",
         f"functions  {facts['functions']}",
         f"capacity   {capacity['used']} of {capacity['total']} {capacity['unit']}",
     ]
@@ -163,6 +167,10 @@ def _status_lines(facts: dict[str, Any]) -> list[str]:
         for worker in facts["workers"]
     ]
     return lines
+
+
+def _clients(authentication: str) -> str:
+    return "are authenticated" if authentication == "required" else "are NOT AUTHENTICATED"
 
 
 def _isolation(node: dict[str, Any] | None) -> str:

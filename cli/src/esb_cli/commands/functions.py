@@ -9,6 +9,7 @@ import click
 from esb_builder import ca
 from esb_common.errors import Broken, Misuse
 
+from esb_cli import credentials
 from esb_cli.box.client import Gateway
 from esb_cli.box.layout import layout
 from esb_cli.framework import Command, Session
@@ -17,7 +18,8 @@ from esb_cli.framework import Command, Session
 def gateway(session: Session) -> Gateway:
     """The gateway of this home's box, whether it runs or not."""
     trust = ca.check(ca.Folders.from_environ(session.environ))
-    return Gateway(layout(session.environ).port, trust.client_trust_file)
+    place = layout(session.environ)
+    return Gateway(place.port, trust.client_trust_file, place.region, credentials.load(place))
 
 
 @click.command(cls=Command)

@@ -8,6 +8,7 @@ own part in its ``__main__``, once, and passes values on.
 from __future__ import annotations
 
 import difflib
+import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,10 +20,12 @@ KNOWN: Mapping[str, str] = {
     "ESB_BUILD_CA": "certificates trusted while images are built (default: this machine's own store)",
     "ESB_CERT_DIR": "rootCA.crt, gateway.crt, gateway.key (default ~/.esb/certs)",
     "ESB_CONTAINERD_DIR": "the node's own containerd: its root and state (containerd mode)",
+    "ESB_CREDENTIALS_DIR": "credentials.json: who may call the box (default ~/.esb/credentials)",
     "ESB_DATA_DIR": "the box's state: functions and their code",
     "ESB_ENGINE_ROOT": "folder of the private Docker engine (default /var/lib/esb-engine)",
     "ESB_GID": "group that the gateway runs as",
     "ESB_HOME": "what ESB keeps of its own (default ~/.esb)",
+    "ESB_HTTP_PORT": "port of a second listener: plain HTTP, on 127.0.0.1 only (default: none)",
     "ESB_IDLE_S": "seconds after which an idle worker is stopped (default 300)",
     "ESB_IMAGE_DIR": "OCI archives of the function images, for the node (default ~/.esb/images)",
     "ESB_INIT_TIMEOUT_S": "seconds a worker may take to its first /next (default 10)",
@@ -32,8 +35,11 @@ KNOWN: Mapping[str, str] = {
     "ESB_MIRRORS": "mirrors of esb lock and fetch: NAME=ADDRESS … (store, registry, firecracker-…)",
     "ESB_MODE": "containerd, docker, firecracker or embedded (default containerd)",
     "ESB_NODE_DIR": "the node's own state: unpacked code, worker folders",
+    "ESB_NO_AUTHENTICATION": "1: requests need no credentials (on 127.0.0.1 only, unless ESB_OPEN)",
     "ESB_NO_ISOLATION": "1: workers are plain processes (embedded mode only)",
+    "ESB_OPEN": "1: without authentication the gateway may listen beyond 127.0.0.1 all the same",
     "ESB_PORT": "HTTPS port on the host (default 8443)",
+    "ESB_PUBLISHED": "in the gateway's container: the host's address that its port is published on",
     "ESB_PYTHON_PREFIX": "CPython 3.12 prefix shown to workers as /var/lang (embedded mode)",
     "ESB_REGION": "region in ARNs and for workers (default us-east-1)",
     "ESB_ROOT_CA_SHA256": "SHA-256 of the file rootCA.crt, for image builds",
@@ -82,6 +88,27 @@ def choice(environ: Mapping[str, str], name: str, default: str, among: tuple[str
 def flag(environ: Mapping[str, str], name: str) -> bool:
     """``1`` is yes; unset, empty and ``0`` are no."""
     return choice(environ, name, "0", ("0", "1")) == "1"
+
+
+def address(environ: Mapping[str, str], name: str, default: str) -> str:
+    """An IP address to listen on."""
+    value = text(environ, name, default)
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        raise Misuse(f"{name} is not an IP address: {value!r}", "for example 127.0.0.1") from None
+    return value
+
+
+def refuse_open(environ: Mapping[str, str], reach: str) -> None:
+    """Misuse where a box without authentication would be reached from other machines, unasked."""
+    if not flag(environ, "ESB_NO_AUTHENTICATION") or flag(environ, "ESB_OPEN"):
+        return
+    if not ipaddress.ip_address(reach).is_loopback:
+        raise Misuse(
+            f"the box would listen on {reach}, and requests would not be authenticated",
+            "listen on 127.0.0.1, or unset ESB_NO_AUTHENTICATION, or say that it is meant: ./esb up --open",
+        )
 
 
 def folder(environ: Mapping[str, str], name: str, default: Path | str) -> Path:

@@ -13,7 +13,7 @@ import os
 import secrets
 import ssl
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from esb_common.clock import Clock, SystemClock
@@ -21,14 +21,17 @@ from esb_common.errors import NotPossibleHere
 from esb_common.ids import WorkerId
 from esb_common.log import Log
 
+from esb_gateway.core.authentication import Authentication
 from esb_gateway.core.fleet import Fleet
 from esb_gateway.core.ports import Spawn, State, Store
 from esb_gateway.doors import admin
 from esb_gateway.doors.admin import AdminDoor, Pages
-from esb_gateway.doors.http import Connection, Exchange, HttpLimits, Registry, Response, Route
+from esb_gateway.doors.guard import Guard
+from esb_gateway.doors.http import Connection, Exchange, HttpLimits, Registry, Response, Route, Router
 from esb_gateway.doors.lambda_api import LambdaApi
 from esb_gateway.doors.runtime_api import RuntimeDoor
 from esb_gateway.hands.dispatch import Dispatch
+from esb_gateway.hands.keyring import Keyring
 from esb_gateway.hands.library import Library
 from esb_gateway.hands.node import SocketNodeLink
 from esb_gateway.hands.output import LogBook
@@ -43,6 +46,15 @@ HANDSHAKE_S = 10.0
 GOODBYE_S = 2.0
 BACKLOG = 1024
 Listening = Callable[[str, int], None]
+"""Told the address of each listener, TLS first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A listener and its connections."""
+
+    server: asyncio.Server
+    registry: Registry
 
 
 class Gateway:
@@ -54,11 +66,11 @@ class Gateway:
         self._log = log
         self._clock: Clock = SystemClock()
         self._began = self._clock.monotonic()
-        self._registry = Registry()
+        self._doors: list[Door] = []
         self._background: set[asyncio.Task[None]] = set()
 
     async def run(self, stopped: asyncio.Event, listening: Listening) -> None:
-        """Serve until ``stopped``; ``listening`` is told the address once clients may connect."""
+        """Serve until ``stopped``; ``listening`` is told each address once clients may connect."""
         data = self._settings.data_dir
         await asyncio.to_thread(lambda: data.mkdir(mode=0o700, parents=True, exist_ok=True))
         state = await open_state(data / "state.sqlite")
@@ -101,47 +113,70 @@ class Gateway:
             own = exchange.target.startswith(admin.PREFIX)
             return box.route(exchange) if own else api.route(exchange)
 
-        server = await self._listen(route)
+        await self._open_doors(self._guarded(spawn, route), listening)
         forever = [tasks.create_task(link.run(dispatch)), tasks.create_task(logs.run())]
-        host, port = server.sockets[0].getsockname()[:2]
-        listening(host, port)
         try:
             await stopped.wait()
-            await self._answer_the_rest(server, box, dispatch)
+            await self._answer_the_rest(box, dispatch)
         finally:
-            server.close()
-            self._registry.abort()
+            for door in self._doors:
+                door.server.close()
+                door.registry.abort()
             for task in (*forever, *self._background):
                 task.cancel()
 
-    async def _listen(self, route: Callable[[Exchange], Route | Response]) -> asyncio.Server:
-        listen, port = self._settings.listen, self._settings.port
+    def _guarded(self, spawn: Spawn, route: Router) -> Router:
+        """``route`` behind the guard, unless this box knows no credentials."""
+        if not self._settings.authenticated:
+            self._log.warning("requests are not authenticated")
+            return route
+        keyring = Keyring(self._settings.credentials_dir, self._log)
+        authentication = Authentication(keyring.first, self._settings.place.region)
+        spawn(keyring.run(authentication.replace))
+        return Guard(authentication, self._clock, spawn, route).route
+
+    async def _open_doors(self, route: Router, listening: Listening) -> None:
+        settings = self._settings
+        await self._listen(route, settings.listen, settings.port, self._tls, "ESB_PORT")
+        if settings.http_port is not None:
+            await self._listen(route, settings.http_listen, settings.http_port, None, "ESB_HTTP_PORT")
+        for door in self._doors:
+            listening(*door.server.sockets[0].getsockname()[:2])
+
+    async def _listen(
+        self, route: Router, host: str, port: int, tls: ssl.SSLContext | None, setting: str
+    ) -> None:
+        registry = Registry()
         try:
-            return await asyncio.get_running_loop().create_server(
-                lambda: Connection(route, HttpLimits(), self._registry),
-                listen,
+            server = await asyncio.get_running_loop().create_server(
+                lambda: Connection(route, HttpLimits(), registry),
+                host,
                 port,
-                ssl=self._tls,
+                ssl=tls,
                 backlog=BACKLOG,
-                ssl_handshake_timeout=HANDSHAKE_S if self._tls else None,
-                ssl_shutdown_timeout=GOODBYE_S if self._tls else None,
+                ssl_handshake_timeout=HANDSHAKE_S if tls else None,
+                ssl_shutdown_timeout=GOODBYE_S if tls else None,
             )
         except OSError as error:
             raise NotPossibleHere(
-                f"cannot listen on {listen} port {port}: {error.strerror or error}",
-                "stop what listens there, or set ESB_PORT",
+                f"cannot listen on {host} port {port}: {error.strerror or error}",
+                f"stop what listens there, or set {setting}",
             ) from None
+        self._doors.append(Door(server, registry))
 
-    async def _answer_the_rest(self, server: asyncio.Server, box: AdminDoor, dispatch: Dispatch) -> None:
+    async def _answer_the_rest(self, box: AdminDoor, dispatch: Dispatch) -> None:
         """Accept no more, and let calls in flight end, for a while."""
-        server.close()
+        for door in self._doors:
+            door.server.close()
         box.close()
-        self._registry.drain()
+        for door in self._doors:
+            door.registry.drain()
         self._log.info("stopping", calls=dispatch.calls)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 await dispatch.quiet()
-                await self._registry.empty()
+                for door in self._doors:
+                    await door.registry.empty()
 
     def _spawner(self, tasks: asyncio.TaskGroup) -> Spawn:
         def spawn(work: Coroutine[Any, Any, None]) -> None:
@@ -164,6 +199,7 @@ class Gateway:
         welcome, limits, settings = link.welcome, fleet.limits, self._settings
         return {
             "mode": settings.mode,
+            "authentication": "required" if settings.authenticated else "none",
             "node": asdict(welcome) if welcome else None,
             "region": settings.place.region,
             "account": settings.place.account,

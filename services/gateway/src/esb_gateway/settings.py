@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from esb_gateway.core.fleet import Limits
 from esb_gateway.core.names import Place
 
 MODES = ("containerd", "docker", "firecracker", "embedded")
-IN_CONTAINER = ("containerd", "docker", "firecracker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +24,11 @@ class Settings:
 
     listen: str
     port: int
+    http_listen: str
+    http_port: int | None
+    """Of the plain HTTP listener; None where there is none."""
+    authenticated: bool
+    credentials_dir: Path
     cert_dir: Path
     data_dir: Path
     run_dir: Path
@@ -44,6 +47,10 @@ class Settings:
         return cls(
             listen=_listen(environ),
             port=settings.number(environ, "ESB_PORT", 8443, 0, 65535),
+            http_listen=_http_listen(environ),
+            http_port=_http_port(environ),
+            authenticated=not settings.flag(environ, "ESB_NO_AUTHENTICATION"),
+            credentials_dir=settings.folder(environ, "ESB_CREDENTIALS_DIR", home / "credentials"),
             cert_dir=settings.folder(environ, "ESB_CERT_DIR", home / "certs"),
             data_dir=settings.folder(environ, "ESB_DATA_DIR", home / "box" / "data"),
             run_dir=settings.folder(environ, "ESB_RUN_DIR", home / "box" / "run"),
@@ -56,18 +63,21 @@ class Settings:
 
 
 def _listen(environ: Mapping[str, str]) -> str:
-    """Loopback only, except in a container of our own, whose port is published on loopback."""
-    text = settings.text(environ, "ESB_LISTEN", "127.0.0.1")
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        raise Misuse(f"ESB_LISTEN is not an IP address: {text!r}") from None
-    if not address.is_loopback and environ.get("ESB_MODE") not in IN_CONTAINER:
-        raise Misuse(
-            f"ESB_LISTEN is {text}, but requests are not authenticated yet",
-            "listen on 127.0.0.1, or run in a container (ESB_MODE says which) that publishes there",
-        )
-    return text
+    """Where to listen. In a container, who can reach that is decided by where its port is published."""
+    listen = settings.address(environ, "ESB_LISTEN", "127.0.0.1")
+    settings.refuse_open(environ, settings.address(environ, "ESB_PUBLISHED", listen))
+    return listen
+
+
+def _http_listen(environ: Mapping[str, str]) -> str:
+    """Plain HTTP is for this machine alone; a container's port is published on 127.0.0.1 only."""
+    return settings.text(environ, "ESB_LISTEN", "0.0.0.0") if environ.get("ESB_PUBLISHED") else "127.0.0.1"  # noqa: S104 - inside a container of our own
+
+
+def _http_port(environ: Mapping[str, str]) -> int | None:
+    if not environ.get("ESB_HTTP_PORT"):
+        return None
+    return settings.number(environ, "ESB_HTTP_PORT", 0, 0, 65535)
 
 
 def _region(environ: Mapping[str, str]) -> str:

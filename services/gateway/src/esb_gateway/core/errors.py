@@ -4,6 +4,12 @@
     ├── InvalidParameterValue   400   a value that cannot be meant
     ├── Validation              400   a value outside the service model's constraints
     ├── InvalidRequestContent   400   a body that is not the JSON it should be
+    ├── Denied                  403   who asks is not known, or may not do this
+    │   ├── MissingToken              neither a signature nor a key
+    │   ├── IncompleteSignature       a signature whose parts cannot be read
+    │   ├── InvalidSignature          a signature that is wrong, expired or for another place
+    │   ├── UnrecognizedClient        an access key that this box never gave out
+    │   └── AccessDenied              known, but not allowed to do this
     ├── NotFound                404   no such function
     ├── UnknownOperation        404   Lambda has no such method and path
     ├── Conflict                409   the name is taken
@@ -62,6 +68,51 @@ class InvalidRequestContent(LambdaError):
 
     status = 400
     wire_name = "InvalidRequestContentException"
+
+
+class Denied(LambdaError):
+    """Who asks is not let in. AWS's front door answers here, so its body has no ``Type``."""
+
+    status = 403
+    wire_name = "UnrecognizedClientException"
+
+    @property
+    def body(self) -> dict[str, str]:
+        return {self.message_member: self.fact}
+
+
+class MissingToken(Denied):
+    """Neither a signature nor a key came with the request."""
+
+    wire_name = "MissingAuthenticationTokenException"
+
+    def __init__(self) -> None:
+        super().__init__("Missing Authentication Token")
+
+
+class IncompleteSignature(Denied):
+    """A signature whose parts are missing or cannot be read."""
+
+    wire_name = "IncompleteSignatureException"
+
+
+class InvalidSignature(Denied):
+    """A signature that does not hold for this request, here and now."""
+
+    wire_name = "InvalidSignatureException"
+
+
+class UnrecognizedClient(Denied):
+    """An access key or token that this box never gave out."""
+
+    def __init__(self) -> None:
+        super().__init__("The security token included in the request is invalid.")
+
+
+class AccessDenied(Denied):
+    """Who asks is known and may not do this."""
+
+    wire_name = "AccessDeniedException"
 
 
 class NotFound(LambdaError):

@@ -81,7 +81,7 @@ class AdminDoor:
         host = (exchange.header(b"host") or b"localhost").decode("latin-1")
         expires = int(self._clock.wall()) + CODE_VALID_S
         signature = self._signature(function.code, str(expires))
-        return f"https://{host}/_esb/code/{function.code[7:]}?expires={expires}&signature={signature}"
+        return f"{exchange.scheme}://{host}/_esb/code/{function.code[7:]}?expires={expires}&signature={signature}"
 
     def _signature(self, code: Digest, expires: str) -> str:
         return hmac.new(self._key, f"{code} {expires}".encode(), hashlib.sha256).hexdigest()

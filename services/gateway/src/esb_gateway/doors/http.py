@@ -128,6 +128,12 @@ class Exchange:
         return None
 
     @property
+    def scheme(self) -> str:
+        """What the client's address began with: ``https`` or ``http``."""
+        assert self._connection is not None
+        return self._connection.scheme
+
+    @property
     def connected(self) -> bool:
         """Whether anybody would see an answer."""
         return self._connection is not None and not self._connection.closed
@@ -489,6 +495,12 @@ class Connection(asyncio.Protocol):
         """Send bytes as they are."""
         if not self.closed and self._transport is not None:
             self._transport.write(data)
+
+    @property
+    def scheme(self) -> str:
+        """``https`` over TLS, else ``http``."""
+        secured = self._transport is not None and self._transport.get_extra_info("sslcontext") is not None
+        return "https" if secured else "http"
 
     @property
     def unsent(self) -> int:

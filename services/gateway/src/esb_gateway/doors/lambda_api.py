@@ -84,9 +84,9 @@ class LambdaApi:
 
     def route(self, exchange: Exchange) -> Route | Response:
         """Where a request under no other path goes."""
-        path, _, query = exchange.target.partition(b"?")
-        if exchange.method == b"POST" and path.startswith(FUNCTIONS) and path.endswith(INVOCATIONS):
+        if invokes(exchange):
             return self._invoke
+        path, _, query = exchange.target.partition(b"?")
         try:
             text = path.decode("ascii")
         except UnicodeDecodeError:
@@ -208,6 +208,12 @@ class LambdaApi:
     def _named(self, exchange: Exchange, text: str) -> FunctionName:
         query = _query(exchange, "Qualifier")
         return resolve(unquote(text), query.get("Qualifier"), self._place)
+
+
+def invokes(exchange: Exchange) -> bool:
+    """Whether a request's method and path are those of Invoke."""
+    path = exchange.target.partition(b"?")[0]
+    return exchange.method == b"POST" and path.startswith(FUNCTIONS) and path.endswith(INVOCATIONS)
 
 
 def new_request() -> RequestId:
