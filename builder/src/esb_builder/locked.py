@@ -23,7 +23,7 @@ from esb_common.errors import BadInput
 from esb_builder import base, oci, run
 from esb_builder.cache import Layouts
 from esb_builder.engine import tools
-from esb_builder.lock import recipes, resolve, text
+from esb_builder.lock import own_python, recipes, resolve, text
 from esb_builder.lock.model import Deb, Lock, Pin
 from esb_builder.lock.model import Image as PublicImage
 from esb_builder.plan import Image
@@ -178,8 +178,10 @@ def inputs(
     lock = read(root)
     if lock is None:
         return None
+    store = Store(home / "store")
+    lock = own_python.applied(lock, home, store)
     asked = recipes.read(root, {image.name: image for image in images})
-    found = Locked(lock, asked, Store(home / "store"), layouts, home / "cache/views", environ, voice)
+    found = Locked(lock, asked, store, layouts, home / "cache/views", environ, voice)
     if lacking := missing(lock, asked, found.store):
         few = ", ".join(lacking[:3]) + (f" and {len(lacking) - 3} more" if len(lacking) > 3 else "")
         raise BadInput(
@@ -193,8 +195,9 @@ def lacking(root: Path, home: Path, images: Sequence[Image]) -> list[str]:
     lock = read(root)
     if lock is None:
         return []
+    store = Store(home / "store")
     asked = recipes.read(root, {image.name: image for image in images})
-    return missing(lock, asked, Store(home / "store"))
+    return missing(own_python.applied(lock, home, store), asked, store)
 
 
 def read(root: Path) -> Lock | None:

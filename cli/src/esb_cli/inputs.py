@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from esb_builder import base, locked, plan
 from esb_builder.fetch import fetch
 from esb_builder.fetch.needs import Finder
-from esb_builder.lock import recipes
+from esb_builder.lock import own_python, recipes
 from esb_builder.lock.resolve import Desk
 from esb_builder.sources.http import Web
 from esb_builder.sources.machine import Machine, mirrors_of
@@ -33,6 +33,7 @@ def fill(session: Session, names: Sequence[str] = ()) -> None:
         here = desk(session)
         lock = here.read()
         assert lock is not None, "a checkout without a lock lacks nothing"
+        lock = own_python.adopted(lock, home, here.machine, here.store, session.printer)
         fetch(Finder(lock, here.root, here.machine, here.store), session.printer)
 
 
