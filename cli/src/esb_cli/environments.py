@@ -24,11 +24,12 @@ from esb_builder.voice import Voice
 from esb_common import settings
 from esb_common.errors import NotPossibleHere
 
-Name = Literal["gateway", "node", "test"]
+Name = Literal["gateway", "node", "test", "referees"]
 LOCKS: Mapping[Name, str] = {
     "gateway": "services/gateway/requirements.lock",
     "node": "services/runtime-node/requirements.lock",
     "test": "tests/requirements.lock",
+    "referees": "tests/referees/requirements.lock",
 }
 RUNTIME_LOCK = "services/worker/requirements.lock"
 BOOTSTRAP = "services/worker/src/bootstrap.py"
