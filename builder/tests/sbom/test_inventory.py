@@ -13,6 +13,7 @@ from esb_builder import sbom, verify
 from esb_builder.archive import Archive, Node, Window
 from esb_builder.oci import Entry
 from esb_builder.sbom import Component, Inventory, Pins
+from esb_common.errors import BadInput
 from families import Family
 from stocked_families import DEBIAN, RUNTIME, SITE, archives, distribution, stocked
 
@@ -209,3 +210,26 @@ def test_places_of_distributions_are_their_metadata_and_record(found: dict[str, 
     assert {one.places[0].partition("/")[0] for one in named(found[LAMBDA], "pypi/boto3")} == {
         RUNTIME.partition("/")[0]
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "said"),
+    [
+        (
+            "var/lib/dpkg/status",
+            b"Package: x\nStatus: install ok installed\n",
+            "var/lib/dpkg/status has a package",
+        ),
+        (f"{SITE}/x-1.dist-info/METADATA", b"Name: x\n", "says no Name or no Version"),
+        (f"{SITE}/x-1.dist-info/METADATA", b"\xff\xfe", "says no Name or no Version"),
+        ("app/services/gateway/pyproject.toml", b"", "app/services/gateway/pyproject.toml says no name"),
+        ("app/services/gateway/pyproject.toml", b"\xff", "says no name or no version"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_its_name(
+    path: str, content: bytes, said: str, tmp_path: Path
+) -> None:
+    drafts = {GATEWAY: stocked()[GATEWAY]}
+    drafts[GATEWAY].put(Entry(path, content=content))
+    with pytest.raises(BadInput, match=said), taken(tmp_path, drafts):
+        pass

@@ -6,9 +6,9 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import IO, Any, cast
 
 from elftools.common.exceptions import ELFError
 from elftools.construct.core import ConstructError
@@ -20,6 +20,16 @@ MAGIC = b"\x7fELF"
 _AUDIT = ".dep-v0"
 _MOST_AUDIT = 16 << 20
 _CHUNK = 1 << 20
+_DAMAGED = (
+    ELFError,
+    ConstructError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    RecursionError,
+    zlib.error,
+)
 _CPYTHON = re.compile(rb"(3\.\d{1,2}\.\d{1,2}(?:(?:a|b|rc)\d{1,2})?\+?)\0")
 
 
@@ -54,9 +64,11 @@ def crates(content: Window) -> tuple[Crate, ...]:
         section = ELFFile(cast("IO[bytes]", content)).get_section_by_name(_AUDIT)
         packed = section.data() if section else b""
         listed = json.loads(zlib.decompressobj().decompress(packed, _MOST_AUDIT)) if packed else {}
-        return tuple(_crate(one) for one in listed.get("packages", []))
-    except (ELFError, ConstructError, UnicodeDecodeError, ValueError, zlib.error, KeyError):
+        found = tuple(_crate(one) for one in listed.get("packages", []))
+    except _DAMAGED:
         return ()  # a damaged program is no matter of a bill: verify says it
+    numbers = {number for one in found for number in one.needs}
+    return found if numbers <= set(range(len(found))) else ()
 
 
 def cpython(content: Window) -> str:
@@ -65,11 +77,10 @@ def cpython(content: Window) -> str:
     return found.pop().decode() if len(found) == 1 else ""
 
 
-def _crate(one: dict[str, object]) -> Crate:
-    needs = one.get("dependencies", [])
-    assert isinstance(needs, list)
-    kind = one.get("kind", "runtime")
-    return Crate(str(one["name"]), str(one["version"]), tuple(needs), bool(one.get("root")), kind != "build")
+def _crate(one: Mapping[str, Any]) -> Crate:
+    needs = tuple(int(number) for number in one.get("dependencies", ()))
+    built_in = one.get("kind", "runtime") != "build"
+    return Crate(str(one["name"]), str(one["version"]), needs, bool(one.get("root")), built_in)
 
 
 def _overlapping(content: Window, most: int) -> Iterator[bytes]:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 
+from esb_common.errors import BadInput
+
 from esb_builder.archive import Tree, Window
 from esb_builder.sbom import licences
 from esb_builder.sbom.component import Component, purl
@@ -81,6 +83,10 @@ def _read(content: Window) -> _Installed:
     text = content.read(_MOST_STATUS).decode(errors="replace")
     stanzas = [_fields(one) for one in text.split("\n\n") if one.strip()]
     packages = [one for one in stanzas if one.get("Status") == _INSTALLED]
+    if any(not one.get(field) for one in packages for field in ("Package", "Version", "Architecture")):
+        raise BadInput(
+            f"{STATUS} has a package without name, version or architecture", "build the image again"
+        )
     provided = {name: one for one in packages for name in _names(one.get("Provides", ""))}
     return _Installed(packages, provided | {one["Package"]: one for one in packages})
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from email.parser import HeaderParser
 
+from esb_common.errors import BadInput
+
 from esb_builder.archive import Tree, Window
 from esb_builder.sbom import contents, licences
 from esb_builder.sbom.component import Component, purl
@@ -48,6 +50,8 @@ def components(tree: Tree, pins: Pins) -> Iterator[Component]:
 def _component(
     tree: Tree, path: str, one: _Metadata, beside: Mapping[str, _Metadata], pins: Pins
 ) -> Component:
+    if not one.name or not one.version:
+        raise BadInput(f"{path} says no Name or no Version", "build the image again")
     record = f"{posixpath.dirname(path)}/RECORD"
     return Component(
         one.purl,
@@ -78,7 +82,8 @@ def _read(content: Window) -> _Metadata:
     licence = licences.of_metadata(
         headers.get("License-Expression", ""), headers.get("License", "").strip(), every("Classifier", [])
     )
-    return _Metadata(headers["Name"], headers["Version"], licence, _needed(every("Requires-Dist", [])))
+    name, version = headers.get("Name", ""), headers.get("Version", "")
+    return _Metadata(name, version, licence, _needed(every("Requires-Dist", [])))
 
 
 def _needed(requirements: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 
+from esb_common.errors import BadInput
+
 from esb_builder.archive import Node, Tree
 from esb_builder.sbom import contents
 from esb_builder.sbom.component import ESB, Component, Kind, purl
@@ -122,11 +124,19 @@ def _services(tree: Tree) -> Iterator[Component]:
     """Our own programs: each service by its pyproject.toml, and the worker's bootstrap."""
     for path, node in sorted(tree.nodes.items()):
         if _SERVICE.fullmatch(path):
-            project = tomllib.loads((tree.read(path) or b"").decode())["project"]
-            yield _own(project["name"], project["version"], path, node)
+            yield _own(*_project(tree.read(path) or b"", path), path, node)
         if path == BOOTSTRAP:
             sha256 = tree.once(node, contents.sha256)
             yield _own("esb-bootstrap", f"sha256:{sha256}", path, node, sha256)
+
+
+def _project(content: bytes, path: str) -> tuple[str, str]:
+    """Name and version."""
+    try:
+        project = tomllib.loads(content.decode())["project"]
+        return str(project["name"]), str(project["version"])
+    except (ValueError, KeyError, TypeError):
+        raise BadInput(f"{path} says no name or no version of its project", "build the image again") from None
 
 
 def _own(name: str, version: str, path: str, node: Node, sha256: str = "") -> Component:

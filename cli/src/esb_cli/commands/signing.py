@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from esb_builder import artefacts, locked, signing
+from esb_builder import artefacts, locked, plan, signing
 from esb_builder.artefacts import Artefacts
 from esb_builder.cache import Layouts
 from esb_builder.lock import recipes
@@ -56,8 +56,10 @@ def sign(session: Session, what: tuple[str, ...], folder: Path | None) -> None:
     """
     home = _home(session)
     signer = keys.load(home)
-    inputs, given = _locked(session, home), _artefacts(session, home, folder)
+    inputs = _locked(session, home)
     with subjects.opened(session, what) as (family, names):
+        takes = any(artefacts.CONTEXT in plan.FAMILY[name].contexts for name in names)
+        given = _artefacts(session, home, folder) if takes else None
         written = {
             name: signing.write(home, signer, signing.statements(family[name], home, inputs, given))
             for name in names
