@@ -2,7 +2,8 @@
 
 ``STAND_IN`` names its folder. ``parents.json`` there says what each Dockerfile stands on, ``seed`` goes into
 every build, ``fails`` is what a build says before it fails, ``no-store`` makes it an engine
-without containerd's image store. It notes each build's words in ``asked`` and what it was lent in ``lent``.
+without containerd's image store. It notes each build's words in ``asked``, what it was lent in ``lent``, and
+the blobs of the last load in ``given``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from esb_builder import oci
 from esb_builder.archive import Archive
+from esb_builder.verify.trust import BAKED
 
 PLACE = Path(os.environ["STAND_IN"])
 
@@ -32,9 +34,11 @@ def main(words: Sequence[str]) -> None:
         case ["image", "inspect", _, *names]:
             inspect(names)
         case ["load", *_, path]:
-            shutil.copyfile(path, kept(name_in(Path(path))))
+            load(Path(path))
         case ["save", "--output", path, name]:
             shutil.copyfile(kept(name), path)
+        case ["image", "ls", *_]:
+            listed()
         case ["image", "rm", name]:
             kept(name).unlink()
         case _:
@@ -46,9 +50,20 @@ def kept(name: str) -> Path:
     return PLACE / f"{name}.tar"
 
 
-def name_in(archive: Path) -> str:
-    with Archive(archive) as opened:
-        return opened.images()[0].names[0].rpartition("/")[2]
+def load(archive: Path) -> None:
+    """Keep an image; what it names and does not contain must have come with an earlier one."""
+    content = PLACE / "content"
+    content.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        layout = unpacked(archive, Path(scratch, "layout"))
+        blobs = layout / "blobs/sha256"
+        (PLACE / "given").write_text(json.dumps(sorted(path.name for path in blobs.iterdir())))
+        shutil.copytree(content, blobs, dirs_exist_ok=True)
+        with Archive(layout) as opened:
+            (image,) = opened.images()
+            name = image.names[0].rpartition("/")[2]
+        shutil.copytree(blobs, content, dirs_exist_ok=True)
+        oci.write_archive(kept(name), layout)
 
 
 def build(options: Sequence[str]) -> None:
@@ -75,9 +90,16 @@ def own(options: Sequence[str], place: Path) -> Path:
     """The layer that a build adds: it says what it was made from."""
     told = [one for one in options if one.startswith(("--build-arg", "--file"))]
     content = "\n".join([*told, (PLACE / "seed").read_text()]).encode()
+    baked = [oci.Entry(BAKED, content=root_ca(options))] if any("os-base" in one for one in told) else []
     with (place / "own.tar").open("wb") as out:
-        oci.write_layer(out, [oci.Entry("made", content=content)])
+        oci.write_layer(out, [oci.Entry("made", content=content), *baked])
     return place / "own.tar"
+
+
+def root_ca(options: Sequence[str]) -> bytes:
+    """The secret that os-base bakes."""
+    start = "--secret=id=esb_root_ca,src="
+    return Path(next(one.removeprefix(start) for one in options if one.startswith(start))).read_bytes()
 
 
 def layers_of(name: str, options: Sequence[str], place: Path) -> Iterator[Path]:
@@ -94,6 +116,12 @@ def unpacked(archive: Path, place: Path) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(place, filter="data")
     return place
+
+
+def listed() -> None:
+    for path in PLACE.glob("*:*.tar"):
+        with Archive(path) as opened:
+            print(opened.images()[0].id, *path.name.removesuffix(".tar").split(":"), sep="\t")
 
 
 def inspect(names: Sequence[str]) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from authorities import NOW
-from esb_builder import build, dockerfile, plan, run, stamps
+from esb_builder import build, dockerfile, plan, rotation, run, stamps
 from esb_builder.archive import image_id
 from esb_builder.build import Workshop
 from esb_builder.ca import issue
 from esb_builder.lock import recipes
 from esb_builder.lock.text import render
 from esb_builder.plan import Ingredients
+from esb_builder.rotation import generation
 from esb_builder.voice import Recorded
 from esb_common.errors import BadInput, Broken, Misuse
 from locks import bootstrapped, of_registry, pin
@@ -117,6 +118,12 @@ def test_the_first_build_makes_everything_and_the_second_nothing(shop: Workshop,
     assert not any(one.why for one in second)
 
 
+def edit(shop: Workshop, engine: Engine) -> None:
+    """Change a file of the gateway, and what building it gives."""
+    (shop.root / "services/gateway/entrypoint.sh").write_text("#!/bin/sh\n")
+    (engine.place / "seed").write_text("2")
+
+
 def test_a_changed_file_builds_what_takes_it_and_says_so(shop: Workshop, engine: Engine) -> None:
     build.build(shop, ["gateway", "runtime-node"])
     engine.forget()
@@ -209,6 +216,28 @@ def test_an_engine_is_lent_the_layers_that_it_need_not_export(shop: Workshop, en
     built = {one.name: one.id for one in build.build(shop, ["gateway"])}
     lent = json.loads((engine.place / "lent").read_text())
     assert lent == sorted(one.removeprefix("sha256:") for one in shop.shelf.layers(built["esb-python-base"]))
+
+
+def test_an_engine_is_given_only_the_layers_that_it_lacks(shop: Workshop, engine: Engine) -> None:
+    before = build.build(shop, ["gateway"])[-1]
+    edit(shop, engine)
+    after = build.build(shop, ["gateway"])[-1]
+    given = json.loads((engine.place / "given").read_text())
+    below = shop.shelf.layers(before.id)[:-1]
+    assert shop.shelf.layers(after.id)[:-1] == below
+    assert not {one.removeprefix("sha256:") for one in below} & set(given)
+    assert shop.shelf.layers(after.id)[-1].removeprefix("sha256:") in given
+
+
+def test_an_engine_that_lost_a_layer_is_given_all_of_them(shop: Workshop, engine: Engine) -> None:
+    build.build(shop, ["gateway"])
+    edit(shop, engine)
+    for layer in (engine.place / "content").iterdir():
+        layer.unlink()
+    after = build.build(shop, ["gateway"])[-1]
+    given = json.loads((engine.place / "given").read_text())
+    assert {one.removeprefix("sha256:") for one in shop.shelf.layers(after.id)} <= set(given)
+    assert build.kept(shop)["esb-gateway"] == after.id
 
 
 def test_an_engine_that_cannot_export_gives_the_same_images(shop: Workshop, engine: Engine) -> None:
@@ -357,3 +386,53 @@ def test_another_source_than_the_locks_is_misuse(shop: Workshop) -> None:
     (shop.root / "esb.lock").write_text(render(bootstrapped(shop.store, asked)))
     with pytest.raises(Misuse, match="comes from debian"):
         build.build(shop, ["gateway"])
+
+
+def other_root(shop: Workshop, place: Path) -> Workshop:
+    """The same workshop, baking another root CA."""
+    place.mkdir()
+    (place / "rootCA.crt").write_bytes(issue.pem(issue.root(issue.new_key(), "another", NOW)))
+    return replace(shop, environ={**shop.environ, "ESB_CERT_DIR": str(place)})
+
+
+def fingerprint(shop: Workshop) -> str:
+    return generation.fingerprint(shop.root_ca)
+
+
+def test_a_family_made_ready_beside_changes_nothing_until_it_is_adopted(
+    shop: Workshop, engine: Engine, tmp_path: Path
+) -> None:
+    lock_up(shop)
+    before = {one.name: one.id for one in build.build(shop, ["gateway", "lambda-python"])}
+    old = {name: stamps.read(shop.home, name) for name in before}
+    other = other_root(shop, tmp_path / "other")
+    ready = build.prepare(other, ["gateway", "lambda-python"])
+    assert build.kept(shop) == before
+    assert not rotation.carriers(engine, fingerprint(other), tmp_path)
+    build.adopt(shop, ready)
+    assert not rotation.carriers(engine, fingerprint(shop), tmp_path)
+    assert len(rotation.carriers(engine, fingerprint(other), tmp_path)) == 4
+    assert image_id(shop.archive) == ready["esb-lambda-python"].id
+    build.adopt(shop, {name: stamp for name, stamp in old.items() if stamp})
+    assert not rotation.carriers(engine, fingerprint(other), tmp_path)
+    assert build.kept(shop) == before
+
+
+def test_after_adoption_a_build_has_nothing_to_do(shop: Workshop, engine: Engine, tmp_path: Path) -> None:
+    lock_up(shop)
+    build.build(shop, ["gateway"])
+    other = other_root(shop, tmp_path / "other")
+    build.adopt(shop, build.prepare(other, ["gateway"]))
+    engine.forget()
+    assert [one.why for one in build.build(other, ["gateway"])] == ["", "", ""]
+    assert engine.asked == []
+
+
+def test_another_root_ca_moves_the_trust_layer_of_the_base_and_what_says_so(
+    shop: Workshop, tmp_path: Path
+) -> None:
+    lock_up(shop)
+    first = build.prepare(shop, ["gateway"])
+    second = build.prepare(other_root(shop, tmp_path / "other"), ["gateway"])
+    assert "esb-os-base trust" in rotation.moved(shop.shelf, first, second)
+    assert rotation.moved(shop.shelf, first, first) == []

@@ -97,7 +97,11 @@ class Workshop:
 
     @property
     def shelf(self) -> Shelf:
-        return Shelf(self.store)
+        return self.shelf_of(self.home)
+
+    @staticmethod
+    def shelf_of(home: Path) -> Shelf:
+        return Shelf(Store(home / "store"))
 
     @property
     def root_ca(self) -> Path:
@@ -275,8 +279,9 @@ def _why(shop: Workshop, step: Step, stamp: Stamp | None, now: Present | None, p
 
 def _load(shop: Workshop, image: Image, wanted: Digest) -> Present:
     """Have an image of the shelf under its tag, and see that the engine understood it as it is."""
+    held = {layer for one in kept(shop).values() if shop.shelf.has(one) for layer in shop.shelf.layers(one)}
     with shop.voice.step(f"load {image.name}"):
-        exchange.load(shop.engine, shop.home / "cache", shop.shelf, {image.reference: wanted})
+        exchange.load(shop.engine, shop.home / "cache", shop.shelf, {image.reference: wanted}, held)
     found = present(shop.engine, [image]).get(image.name)
     if found is None or list(found.layers) != shop.shelf.layers(wanted):
         raise Broken(

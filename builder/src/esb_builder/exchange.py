@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,11 +104,25 @@ def outlet(engine: Docker, place: Path, shelf: Shelf, parent: Digest | None) -> 
             yield Outlet(f"type=image,name={tag},{_PLAIN}", below, engine, tag, Path(scratch, "built.tar"))
 
 
-def load(engine: Docker, place: Path, shelf: Shelf, images: Mapping[str, Digest]) -> None:
-    """Put images of the shelf into an engine, by the references that they get there."""
+def load(
+    engine: Docker,
+    place: Path,
+    shelf: Shelf,
+    images: Mapping[str, Digest],
+    held: Collection[Digest] = (),
+) -> None:
+    """Put images of the shelf into an engine, by the references that they get there.
+
+    ``held`` are layers that the engine has of images that we loaded: it need not be given them again.
+    Where it does need one (it lost it meanwhile, or is of another kind), it says so and gets all of them.
+    """
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place, prefix=".loaded-") as scratch:
         archive = Path(scratch, "images.tar")
+        if held:
+            shelf.archive(archive, images, without=held)
+            if engine.docker("load", "--quiet", "--input", archive, check=False).code == 0:
+                return
         shelf.archive(archive, images)
         engine.docker("load", "--quiet", "--input", archive)
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +68,16 @@ class Shelf:
         layers = [(one, self._size(one)) for one in self.layers(image)]
         return document.encode(document.manifest((image, self._size(image)), layers))
 
-    def archive(self, target: Path, images: Mapping[str, Digest]) -> None:
-        """Write images, by the references to load them under, for ``docker load`` and containerd."""
+    def archive(self, target: Path, images: Mapping[str, Digest], without: Collection[Digest] = ()) -> None:
+        """Write images, by the references to load them under, for ``docker load`` and containerd.
+
+        Layers of ``without`` are only named in it, not contained.
+        """
+        left_out = {_place(one) for one in without}
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.new")
         with aside.open("wb") as out:
-            tape.write(out, self._members(images))
+            tape.write(out, (item for item in self._members(images) if item.path not in left_out))
         aside.replace(target)
 
     def layout(self, folder: Path, images: Mapping[str, Digest]) -> None:
