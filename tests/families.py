@@ -22,7 +22,7 @@ from esb_builder.archive import Archive
 from esb_builder.ca import issue
 from esb_builder.oci import Entry
 from esb_builder.plan import FAMILY
-from esb_builder.verify import firecracker
+from esb_builder.verify import Sources, firecracker
 from esb_builder.verify.trust import BAKED, BUNDLE, STORE, subject_hash
 
 KEY = issue.new_key()
@@ -30,9 +30,12 @@ ROOT_CA = authority(KEY, "Factory Root", KEY, "Factory Root", NOW, days=3650)
 OTHER_KEY = issue.new_key()
 OTHER_CA = authority(OTHER_KEY, "Other Root", OTHER_KEY, "Other Root", NOW, days=3650)
 
+SOURCES = Sources.read(Path(__file__).parents[1])
 LIB = "usr/lib/x86_64-linux-gnu"
 PYTHON = "usr/local/bin/python3.12"
 USER = (10001, 10001)
+
+_ENTRYPOINT = {"Entrypoint": ["/app/entrypoint.sh"]}
 
 Layer = dict[str, Entry]
 
@@ -73,19 +76,20 @@ def family() -> Family:
         "esb-python-base": Draft(_copied(python_base), {"Labels": labels}),
         "esb-gateway": Draft(
             _copied([*python_base, _application("gateway", "esb_gateway"), _places()]),
-            {"Labels": labels, "User": "10001:10001"},
+            {"Labels": labels, "User": "10001:10001", **_ENTRYPOINT},
         ),
         "esb-runtime-node": Draft(
-            _copied([*python_base, _application("runtime-node", "esb_node")]), {"Labels": labels}
+            _copied([*python_base, _application("runtime-node", "esb_node")]),
+            {"Labels": labels, **_ENTRYPOINT},
         ),
         "esb-lambda-python": Draft(_copied([*python_base, {}]), {"Labels": labels, "User": "993:993"}),
         "esb-gateway:firecracker": Draft(
             _copied([*python_base, _application("gateway", "esb_gateway"), _tunnel()]),
-            {"Labels": labels, "User": "0:0"},
+            {"Labels": labels, "User": "0:0", **_ENTRYPOINT},
         ),
         "esb-runtime-node:firecracker": Draft(
             _copied([*python_base, _application("runtime-node", "esb_node"), _tunnel() | _firecracker()]),
-            {"Labels": labels | {"esb.artefacts": "stand-ins"}},
+            {"Labels": labels | {"esb.artefacts": "stand-ins"}, **_ENTRYPOINT},
         ),
     }
 
@@ -140,12 +144,14 @@ def write(place: Path, name: str, draft: Draft) -> Path:
 
 
 @contextmanager
-def judged(place: Path, drafts: Family) -> Iterator[dict[tuple[str, str], verify.Verdict]]:
-    """Save and judge the family; the verdicts by row and image."""
+def judged(
+    place: Path, drafts: Family, sources: Sources = SOURCES
+) -> Iterator[dict[tuple[str, str], verify.Verdict]]:
+    """Save and judge the family with the checkout's Dockerfiles; the verdicts by row and image."""
     with ExitStack() as stack:
         paths = [write(place, name, drafts[name]) for name in FAMILY if name in drafts]
         found = verify.subjects([stack.enter_context(Archive(path)) for path in paths])
-        verdicts = verify.judge(found, list(found), NOW)
+        verdicts = verify.judge(found, list(found), NOW, sources)
         yield {(one.row, one.image): one for one in verdicts}
 
 
@@ -191,8 +197,21 @@ def _debian() -> Layer:
         Entry("etc/ld.so.conf", content=b"include /etc/ld.so.conf.d/*.conf\n"),
         Entry("etc/ld.so.conf.d/local.conf", content=b"# local\n/usr/local/lib\n"),
         Entry(f"{LIB}/libc.so.6", mode=0o755, content=elf()),
-        Entry("var/lib/dpkg/info/libc6:amd64.list", content=b"/.\n/usr/lib/x86_64-linux-gnu/libc.so.6\n"),
+        _listed(
+            "libc6:amd64",
+            f"/{LIB}/libc.so.6",
+            "/lib64",
+            "/lib64/ld-linux-x86-64.so.2",
+            "/etc/ld.so.conf",
+            "/etc/ld.so.conf.d/local.conf",
+        ),
+        _listed("base-files", "/etc/os-release", "/usr/lib/os-release"),
     )
+
+
+def _listed(package: str, *paths: str) -> Entry:
+    """What dpkg keeps of a package: which files are its own."""
+    return Entry(f"var/lib/dpkg/info/{package}.list", content="\n".join(["/.", *paths, ""]).encode())
 
 
 def _python() -> Layer:
@@ -213,6 +232,7 @@ def _application(folder: str, package: str) -> Layer:
             Entry("app/.venv/bin/python", "symlink", 0o777, target="/" + PYTHON),
             Entry("app/.venv/pyvenv.cfg", content=b"home = /usr/local/bin\n"),
             Entry("app/entrypoint.sh", mode=0o755, content=b"#!/bin/sh\n"),
+            Entry("usr/local/bin/uv", mode=0o755, content=elf()),
             Entry(f"{service}/pyproject.toml", content=b"[project]\n"),
             Entry(f"{service}/requirements.lock", content=b""),
             Entry(f"{service}/src/{package}/__init__.py", content=b""),
@@ -224,7 +244,8 @@ def _application(folder: str, package: str) -> Layer:
 
 def _tunnel() -> Layer:
     """What a tunnel takes."""
-    return entries(*(Entry(path, mode=0o755, content=b"#!/bin/sh\n") for path in firecracker.TUNNEL))
+    programs = (Entry(path, mode=0o755, content=b"#!/bin/sh\n") for path in firecracker.TUNNEL)
+    return entries(*programs, _listed("wireguard-tools", "/usr/bin/wg", "/usr/bin/wireguard-go"))
 
 
 def _firecracker() -> Layer:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
+from dockerfile_strategies import instructions, lay_out
 from esb_builder import dockerfile, plan
 from esb_builder.dockerfile import Dockerfile, Instruction
+from hypothesis import given
+from hypothesis import strategies as st
 
 ROOT = Path(__file__).parents[2]
 OURS = {image.name: dockerfile.parse((ROOT / image.dockerfile).read_text()) for image in plan.FAMILY.values()}
@@ -46,6 +50,30 @@ def test_it_reads_stages_sources_arguments_and_mounts() -> None:
 def test_what_is_no_dockerfile_is_refused_with_its_line(text: str) -> None:
     with pytest.raises(ValueError, match="line "):
         dockerfile.parse(text)
+
+
+@given(st.lists(instructions(), min_size=1, max_size=12), st.randoms(use_true_random=False))
+def test_whatever_the_layout_the_same_instructions_are_read(
+    wanted: list[Instruction], chance: random.Random
+) -> None:
+    """Comments, blank lines, case, indentation and continued lines change nothing but line numbers."""
+    text, lines = lay_out(wanted, chance)
+    read = dockerfile.parse(text)
+    assert [(one.keyword, one.flags, one.text.split()) for one in read.instructions] == [
+        (one.keyword, one.flags, one.text.split()) for one in wanted
+    ]
+    assert [one.line for one in read.instructions] == lines
+
+
+@given(st.text(alphabet="RUNCOPY \\\n#-=,.\t\"'/ab", max_size=200))
+def test_any_text_is_read_or_refused_with_a_line(text: str) -> None:
+    told, read = "line ", Dockerfile(())
+    try:
+        read = dockerfile.parse(text)
+    except ValueError as error:
+        told = str(error)
+    assert told.startswith("line ")
+    assert all(1 <= one.line <= text.count("\n") + 1 for one in read.instructions)
 
 
 @EVERY

@@ -71,7 +71,7 @@ def verdicts(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> list
     with Archive(path) as archive:
         family = verify.subjects([archive])
         assert {name: one.image.id for name, one in family.items()} == bench.ids
-        found = verify.judge(family, list(family), datetime.now(UTC))
+        found = verify.judge(family, list(family), datetime.now(UTC), verify.Sources.read(ROOT))
     path.unlink()
     return found
 

@@ -43,6 +43,17 @@ class Instruction:
         """The first value of a flag, or nothing where it is not given."""
         return next((value for given, value in self.flags if given == name), None)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What it takes from the build context: sources of COPY and ADD, and of bind mounts; in order."""
+        if self.keyword in ("COPY", "ADD") and self.flag("from") is None:
+            return tuple(shlex.split(self.text)[:-1])
+        return tuple(
+            mount.options.get("source", mount.options.get("src", "."))
+            for mount in self.mounts
+            if mount.type == "bind" and "from" not in mount.options
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Dockerfile:
@@ -62,8 +73,8 @@ class Dockerfile:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """What is taken from the build context: sources of COPY and ADD, and of bind mounts; sorted."""
-        return tuple(sorted(set(self._copied()) | set(self._bound())))
+        """What is taken from the build context, sorted."""
+        return tuple(sorted({source for one in self.instructions for source in one.sources}))
 
     @property
     def arguments(self) -> frozenset[str]:
@@ -74,16 +85,16 @@ class Dockerfile:
         """The instructions with one of ``keywords``."""
         return (one for one in self.instructions if one.keyword in keywords)
 
-    def _copied(self) -> Iterator[str]:
-        for instruction in self.of("COPY", "ADD"):
-            if instruction.flag("from") is None:
-                yield from shlex.split(instruction.text)[:-1]
-
-    def _bound(self) -> Iterator[str]:
-        for instruction in self.of("RUN"):
-            for mount in instruction.mounts:
-                if mount.type == "bind" and "from" not in mount.options:
-                    yield mount.options.get("source", ".")
+    def stage(self, name: str) -> tuple[Instruction, ...]:
+        """A stage's instructions, its FROM first; nothing where there is no such stage."""
+        found: list[Instruction] = []
+        inside = False
+        for one in self.instructions:
+            if one.keyword == "FROM":
+                inside = one.text.split()[2:3] == ([name] if name else [])
+            if inside:
+                found.append(one)
+        return tuple(found)
 
 
 def parse(text: str) -> Dockerfile:

@@ -3,323 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 
 import families
 import pytest
 from esb_builder.archive import Archive
-from esb_builder.ca import issue
 from esb_builder.oci import Entry
 from esb_builder.verify import CHECKS, firecracker, subjects, table
-from esb_builder.verify.trust import BAKED, BUNDLE, STORE, subject_hash
-from families import LIB, Family, elf, entries
+from families import LIB, elf
+from mutations import contents, recipes, rows
+from mutations.rows import Spoil, missing_library
 
 WANTED, WANTING = "libwanted.so.1", "/opt/a/want.so"
-Spoil = Callable[[Family], None]
-
-
-def everywhere(drafts: Family, path: str, **changes: object) -> None:
-    for draft in drafts.values():
-        draft.alter(path, **changes)
-
-
-def other_system(drafts: Family) -> None:
-    everywhere(drafts, "usr/lib/os-release", content=b'ID=alpine\nVERSION_ID="3.20"\n')
-
-
-def other_release(drafts: Family) -> None:
-    everywhere(drafts, "usr/lib/os-release", content=b'ID=debian\nVERSION_ID="13"\n')
-
-
-def no_libc(drafts: Family) -> None:
-    for draft in drafts.values():
-        draft.drop(f"{LIB}/libc.so.6")
-
-
-def second_libc(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry("usr/lib/ld-musl-x86_64.so.1", mode=0o755, content=elf()))
-
-
-def foreign_base(drafts: Family) -> None:
-    drafts["esb-gateway"].layers[0] = families.folders("etc", "usr", "opt")
-
-
-def python_without_its_base(drafts: Family) -> None:
-    gateway = drafts["esb-gateway"]
-    gateway.layers = [*gateway.layers[:3], {**gateway.layers[3], **gateway.layers[4]}, gateway.layers[5]]
-
-
-def other_service(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry("app/services/runtime-node/src/esb_node/__init__.py"))
-
-
-def shipped_tests(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry("app/services/gateway/src/esb_gateway/tests/test_it.py"))
-
-
-def stale_byte_code(drafts: Family) -> None:
-    path = "app/services/gateway/src/esb_gateway/__pycache__/gone.cpython-312.pyc"
-    drafts["esb-gateway"].put(Entry(path))
-
-
-def stray_file(drafts: Family) -> None:
-    drafts["esb-runtime-node"].put(Entry("app/.env", content=b"ESB_PORT=1\n"))
-
-
-def no_entrypoint(drafts: Family) -> None:
-    drafts["esb-gateway"].drop("app/entrypoint.sh")
-
-
-def no_venv(drafts: Family) -> None:
-    drafts["esb-gateway"].drop("app/.venv/bin/python")
-
-
-def no_root_ca(drafts: Family) -> None:
-    drafts["esb-os-base"].drop(BAKED)
-
-
-def linked_root_ca(drafts: Family) -> None:
-    drafts["esb-os-base"].alter(BAKED, kind="symlink", target="/etc/ssl/certs/ca-certificates.crt")
-
-
-def unreadable_root_ca(drafts: Family) -> None:
-    everywhere(drafts, BAKED, mode=0o400)
-
-
-def owned_root_ca(drafts: Family) -> None:
-    everywhere(drafts, BAKED, uid=10001)
-
-
-def two_certificates(drafts: Family) -> None:
-    both = issue.pem(families.ROOT_CA) + issue.pem(families.OTHER_CA)
-    everywhere(drafts, BAKED, content=both)
-
-
-def no_certificate(drafts: Family) -> None:
-    everywhere(drafts, BAKED, content=b"not a certificate\n")
-
-
-def expired(drafts: Family) -> None:
-    for draft in drafts.values():
-        families.refresh(draft, families.certificate(days=5, begins=-30))
-
-
-def not_yet_valid(drafts: Family) -> None:
-    for draft in drafts.values():
-        families.refresh(draft, families.certificate(begins=10))
-
-
-def no_authority(drafts: Family) -> None:
-    for draft in drafts.values():
-        families.refresh(draft, families.certificate(ca=False))
-
-
-def label_of_another(drafts: Family) -> None:
-    drafts["esb-os-base"].config["Labels"] = {"esb.root_ca.file_sha256": "0" * 64}
-
-
-def fingerprint_of_another(drafts: Family) -> None:
-    labels = drafts["esb-os-base"].config["Labels"]
-    assert isinstance(labels, dict)
-    drafts["esb-os-base"].config["Labels"] = labels | {"esb.root_ca.fingerprint": "0" * 64}
-
-
-def no_label(drafts: Family) -> None:
-    del drafts["esb-os-base"].config["Labels"]
-
-
-def not_in_bundle(drafts: Family) -> None:
-    everywhere(drafts, BUNDLE, content=issue.pem(families.OTHER_CA))
-
-
-def no_hash_link(drafts: Family) -> None:
-    for draft in drafts.values():
-        draft.drop(f"{STORE}/{subject_hash(families.ROOT_CA)}.0")
-
-
-def hash_link_of_another_name(drafts: Family) -> None:
-    no_hash_link(drafts)
-    drafts["esb-os-base"].put(
-        Entry(f"{STORE}/{subject_hash(families.OTHER_CA)}.0", "symlink", target="esb-rootCA.pem")
-    )
-
-
-def older_store(drafts: Family) -> None:
-    families.refresh(drafts["esb-python-base"], families.OTHER_CA)
-
-
-def added_authority(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry(f"{STORE}/extra.pem", content=issue.pem(families.OTHER_CA)))
-
-
-def removed_authority(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry(f"{STORE}/.wh.esb-rootCA.pem"))
-
-
-def root_user(drafts: Family) -> None:
-    drafts["esb-gateway"].config["User"] = "0:0"
-
-
-def no_user(drafts: Family) -> None:
-    del drafts["esb-gateway"].config["User"]
-
-
-def named_user(drafts: Family) -> None:
-    drafts["esb-gateway"].config["User"] = "esb"
-
-
-def root_group(drafts: Family) -> None:
-    drafts["esb-gateway"].config["User"] = "10001:0"
-
-
-def foreign_certificates_place(drafts: Family) -> None:
-    drafts["esb-gateway"].alter("home/esb/.esb/certs", uid=0)
-
-
-def missing_library(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry("app/.venv/lib/_psycopg.so", content=elf("libpq.so.5", "libc.so.6")))
-
-
-def removed_library(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry("usr/local/lib/.wh.libpython3.12.so.1.0"))
-
-
-def library_of_another_machine(drafts: Family) -> None:
-    drafts["esb-lambda-python"].layers[-1] = entries(
-        Entry("var/runtime/one.so", content=elf("libother.so.1", runpath="$ORIGIN")),
-        Entry("var/runtime/libother.so.1", content=elf(machine=183)),
-    )
-
-
-def missing_loader(drafts: Family) -> None:
-    program = elf("libc.so.6", interpreter="/lib/ld-musl-x86_64.so.1")
-    drafts["esb-runtime-node"].put(Entry("usr/bin/foreign", mode=0o755, content=program))
-
-
-def damaged_program(drafts: Family) -> None:
-    drafts["esb-runtime-node"].put(Entry("usr/bin/damaged", mode=0o755, content=elf("libc.so.6")[:100]))
-
-
-def firecracker_in_containerd_mode(drafts: Family) -> None:
-    drafts["esb-runtime-node"].put(Entry("usr/local/bin/firecracker-v1.15.1-x86_64", mode=0o755))
-
-
-def guest_kernel_in_the_gateway(drafts: Family) -> None:
-    drafts["esb-gateway:firecracker"].put(Entry("boot/vmlinux-6.1.155"))
-
-
-def no_jailer(drafts: Family) -> None:
-    drafts["esb-runtime-node:firecracker"].drop("usr/local/bin/jailer")
-
-
-def stand_ins_as_pinned(drafts: Family) -> None:
-    node = drafts["esb-runtime-node:firecracker"]
-    relabel(drafts, "pinned")
-    node.alter(firecracker.TAKEN, content=b"pinned\n")
-
-
-def stand_ins_with_another_label(drafts: Family) -> None:
-    relabel(drafts, "pinned")
-
-
-def firecracker_without_a_label(drafts: Family) -> None:
-    relabel(drafts, "")
-
-
-def relabel(drafts: Family, kind: str) -> None:
-    config = drafts["esb-runtime-node:firecracker"].config
-    assert isinstance(config["Labels"], dict)
-    config["Labels"] = config["Labels"] | {"esb.artefacts": kind}
-
-
-def wireguard_tools_in_the_plain_gateway(drafts: Family) -> None:
-    drafts["esb-gateway"].put(Entry("usr/bin/wg", mode=0o755))
-
-
-def user_space_wireguard_in_the_plain_node(drafts: Family) -> None:
-    drafts["esb-runtime-node"].put(Entry("opt/wireguard-go", mode=0o755))
-
-
-def wireguards_package_in_the_plain_gateway(drafts: Family) -> None:
-    drafts["esb-gateway"].put(
-        Entry("var/lib/dpkg/status", content=b"Package: libc6\n\nPackage: wireguard-tools\n")
-    )
-
-
-def no_user_space_wireguard(drafts: Family) -> None:
-    drafts["esb-gateway:firecracker"].drop("usr/bin/wireguard-go")
-
-
-def tunnel_that_cannot_run(drafts: Family) -> None:
-    drafts["esb-runtime-node:firecracker"].alter("usr/local/bin/esb-tunnel", mode=0o644)
-
-
-def tunnel_without_root(drafts: Family) -> None:
-    drafts["esb-gateway:firecracker"].config["User"] = "10001:10001"
-
-
-MUTATIONS: list[tuple[str, str, Spoil, str]] = [
-    ("S1", "esb-os-base", other_system, "alpine|nothing"),
-    ("S1", "esb-gateway", other_release, "not Debian 12"),
-    ("S1", "esb-os-base", no_libc, "no glibc"),
-    ("S1", "esb-gateway", second_libc, "musl"),
-    ("S1", "esb-gateway", foreign_base, "does not stand on esb-os-base"),
-    ("S2", "esb-gateway", foreign_base, "does not stand on esb-python-base"),
-    ("S2", "esb-gateway", python_without_its_base, "does not stand on esb-python-base: layer 4"),
-    ("S6", "esb-gateway", other_service, "not the service's own"),
-    ("S6", "esb-gateway", shipped_tests, "not the service's own"),
-    ("S6", "esb-gateway", stale_byte_code, "not the service's own"),
-    ("S6", "esb-runtime-node", stray_file, "not the service's own"),
-    ("S6", "esb-gateway", no_entrypoint, "missing"),
-    ("S6", "esb-gateway", no_venv, "no venv"),
-    ("S13", "esb-os-base", no_root_ca, "not baked in"),
-    ("S13", "esb-os-base", linked_root_ca, "not baked in"),
-    ("S13", "esb-gateway", unreadable_root_ca, "0400"),
-    ("S13", "esb-gateway", owned_root_ca, "10001"),
-    ("S13", "esb-os-base", two_certificates, "2 readable certificates"),
-    ("S13", "esb-os-base", no_certificate, "0 readable certificates"),
-    ("S13", "esb-os-base", expired, "expired on"),
-    ("S13", "esb-os-base", not_yet_valid, "not valid before"),
-    ("S13", "esb-os-base", no_authority, "not a CA"),
-    ("S13", "esb-os-base", label_of_another, "label esb.root_ca.file_sha256"),
-    ("S13", "esb-os-base", fingerprint_of_another, "label esb.root_ca.fingerprint"),
-    ("S13", "esb-os-base", no_label, "says nothing"),
-    ("S14", "esb-os-base", not_in_bundle, "not in the bundle"),
-    ("S14", "esb-os-base", no_hash_link, "no hash link"),
-    ("S14", "esb-os-base", hash_link_of_another_name, "no hash link"),
-    ("S14", "esb-os-base", no_root_ca, "no one baked root CA"),
-    ("S15", "esb-python-base", older_store, "differs from esb-os-base's"),
-    ("S15", "esb-gateway", added_authority, "differs from esb-os-base's"),
-    ("S15", "esb-gateway", removed_authority, "differs from esb-os-base's"),
-    ("S19", "esb-runtime-node", firecracker_in_containerd_mode, "a file of Firecracker's is in the image"),
-    (
-        "S19",
-        "esb-gateway:firecracker",
-        guest_kernel_in_the_gateway,
-        "a file of Firecracker's is in the image",
-    ),
-    ("S19", "esb-runtime-node:firecracker", no_jailer, "is missing"),
-    ("S19", "esb-runtime-node:firecracker", stand_ins_as_pinned, "not the pinned file"),
-    ("S19", "esb-runtime-node:firecracker", stand_ins_with_another_label, "says pinned, the image stand-ins"),
-    ("S19", "esb-runtime-node:firecracker", firecracker_without_a_label, "says nothing"),
-    ("S20", "esb-gateway", wireguard_tools_in_the_plain_gateway, "WireGuard program"),
-    ("S20", "esb-runtime-node", user_space_wireguard_in_the_plain_node, "WireGuard program"),
-    ("S20", "esb-gateway", wireguards_package_in_the_plain_gateway, "wireguard-tools is installed"),
-    ("S20", "esb-gateway:firecracker", no_user_space_wireguard, "is missing"),
-    ("S20", "esb-runtime-node:firecracker", tunnel_that_cannot_run, "is missing"),
-    ("S21", "esb-gateway", root_user, "0:0"),
-    ("S21", "esb-gateway", no_user, "root"),
-    ("S21", "esb-gateway", named_user, "esb"),
-    ("S21", "esb-gateway", root_group, "10001:0"),
-    ("S21", "esb-gateway", foreign_certificates_place, "belongs to 0:10001"),
-    ("S22", "esb-gateway:firecracker", tunnel_without_root, "10001:10001, not root"),
-    ("S23", "esb-gateway", missing_library, "libpq.so.5 is missing"),
-    ("S23", "esb-gateway", removed_library, "libpython3.12.so.1.0 is missing"),
-    ("S23", "esb-lambda-python", library_of_another_machine, "libother.so.1 is missing"),
-    ("S23", "esb-runtime-node", missing_loader, "loader"),
-    ("S23", "esb-runtime-node", damaged_program, "damaged"),
-]
+IMAGES = [*rows.MUTATIONS, *contents.MUTATIONS]
 
 
 def test_every_row_holds_on_a_right_family(tmp_path: Path) -> None:
@@ -329,7 +25,7 @@ def test_every_row_holds_on_a_right_family(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "image", "spoil", "said"), MUTATIONS, ids=lambda one: getattr(one, "__name__", None)
+    ("row", "image", "spoil", "said"), IMAGES, ids=lambda one: getattr(one, "__name__", None)
 )
 def test_a_wrong_image_fails_its_row_and_says_why(
     row: str, image: str, spoil: Spoil, said: str, tmp_path: Path
@@ -344,14 +40,24 @@ def test_a_wrong_image_fails_its_row_and_says_why(
 
 
 def test_every_check_has_a_mutation_that_fails_it() -> None:
-    assert {row for row, *_ in MUTATIONS} == {check.row for check in CHECKS}
+    """Of an image, or of a Dockerfile (which ``test_recipes.py`` judges)."""
+    spoilt = {one[0] for one in (*IMAGES, *recipes.MUTATIONS)}
+    assert spoilt == {check.row for check in CHECKS}
+
+
+def test_the_table_says_each_row_once() -> None:
+    rows = [check.row for check in CHECKS]
+    assert len(rows) == len(set(rows))
+    assert rows[:23] == [f"S{number}" for number in range(1, 24)]
 
 
 def test_an_image_alone_shows_only_what_needs_no_other(tmp_path: Path) -> None:
     drafts = {"esb-gateway": families.family()["esb-gateway"]}
     with families.judged(tmp_path, drafts) as verdicts:
         shown = {row: verdict.status for (row, _), verdict in verdicts.items()}
-    assert shown == {row: "not shown" if row in {"S1", "S2", "S15"} else "pass" for row in shown}
+    assert shown == {
+        row: "not shown" if row in {"S1", "S2", "S3", "S15", "origin"} else "pass" for row in shown
+    }
     assert "esb-os-base" in verdicts["S1", "esb-gateway"].missing
 
 
@@ -427,3 +133,42 @@ def test_what_holds_with_stand_ins_says_so(tmp_path: Path) -> None:
     (line,) = [line for line in shown.splitlines() if line.startswith("S19")]
     assert line.count("holds (stand-ins)") == 1
     assert line.count("holds") == len({image for _, image in verdicts})
+
+
+def test_a_root_ca_that_ends_within_90_days_is_a_warning_and_no_failure(tmp_path: Path) -> None:
+    drafts = families.family()
+    for draft in drafts.values():
+        families.refresh(draft, families.certificate(days=80))
+    with families.judged(tmp_path, drafts) as verdicts:
+        verdict = verdicts["S13", "esb-os-base"]
+        shown = table(list(verdicts.values()), {image: "sha256:0" for _, image in verdicts})
+    assert verdict.status == "pass"
+    (finding,) = verdict.findings
+    assert (finding.level, finding.what) == ("warning", "the root CA expires in 80 days")
+    assert "holds (warns)" in shown
+    assert "warning: the root CA expires" in shown
+
+
+def test_a_secret_that_spans_two_pieces_of_a_large_file_is_found(tmp_path: Path) -> None:
+    drafts = families.family()
+    content = b"." * ((8 << 20) - 40) + contents.KEY
+    drafts["esb-gateway"].put(Entry("opt/large", content=content))
+    with families.judged(tmp_path, drafts) as verdicts:
+        assert [one.what for one in verdicts["secrets", "esb-gateway"].findings] == [
+            "a private key is in a layer"
+        ]
+
+
+def test_frames_of_keys_and_examples_are_no_secrets(tmp_path: Path) -> None:
+    drafts = families.family()
+    lines = (
+        b"-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n",
+        b"-----BEGIN CERTIFICATE-----\n" + b"MIIB" * 40,
+        b"AKIAIOSFODNN7EXAMPLE\n",
+        b"https://user:password@host.example/\n",
+        b"https://username:password@host.example/\n",
+        b"ghp_short sha256:" + b"a" * 64,
+    )
+    drafts["esb-gateway"].put(Entry("opt/manual", content=b"".join(lines)))
+    with families.judged(tmp_path, drafts) as verdicts:
+        assert verdicts["secrets", "esb-gateway"].findings == ()

@@ -34,7 +34,7 @@ COMMANDS = {
     "fetch": "esb_cli.commands.fetch:fetch",
     "build": "esb_cli.commands.images:build",
     "images": "esb_cli.commands.images:images",
-    "verify": "esb_cli.commands.images:verify",
+    "verify": "esb_cli.commands.verify:verify",
     "sbom": "esb_cli.commands.bills:sbom",
     "sign": "esb_cli.commands.signing:sign",
     "key": "esb_cli.commands.signing:key",

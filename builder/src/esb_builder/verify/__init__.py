@@ -1,33 +1,76 @@
-"""Judges built images from their archives alone: offline, running nothing, the engine's word not taken.
+"""Judges built images from archives and Dockerfiles: offline, running nothing, the engine's word not taken.
 
-Each row of the conformance table that an archive can show is one :class:`Check`. A check never guesses:
-where it needs an image that was not given, it says *not shown*. The whole family takes about 3 s.
+What is still of each row of the conformance table is one :class:`Check`. A check never guesses:
+where it needs an image that was not given, it says *not shown*. What only a build or a run can show comes as
+records on top (:mod:`esb_builder.verify.conformance`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from esb_common.errors import BadInput
 
 from esb_builder.archive import Archive
-from esb_builder.plan import FAMILY
-from esb_builder.verify import application, closure, firecracker, lineage, trust
+from esb_builder.plan import BASES, FAMILY
+from esb_builder.verify import (
+    application,
+    closure,
+    conformance,
+    firecracker,
+    leaks,
+    lineage,
+    origin,
+    powers,
+    recipes,
+    sarif,
+    secrets,
+    trust,
+)
+from esb_builder.verify.sources import Sources
 from esb_builder.verify.subject import Check, Scene, Subject
 from esb_builder.verify.verdict import Finding, Verdict, document, table
 
-__all__ = ["CHECKS", "Finding", "Subject", "Verdict", "document", "judge", "subjects", "table"]
+__all__ = [
+    "CHECKS",
+    "Finding",
+    "Sources",
+    "Subject",
+    "Verdict",
+    "conformance",
+    "document",
+    "judge",
+    "sarif",
+    "subjects",
+    "table",
+]
 
 ALL = tuple(FAMILY)
+OWN = tuple(recipes.FOLDERS)
+"""Images with dependencies of their own."""
+
+_SERVICES = tuple(application.SERVICES)
 
 CHECKS = (
     Check("S1", "Debian 12 and its libc everywhere", ALL, lineage.one_distribution, lineage.os_base),
     Check("S2", "each image stands on its base", ALL[1:], lineage.right_parent, lineage.parent_of),
-    Check("S6", "/app holds only the service's own", tuple(application.SERVICES), application.only_its_own),
+    Check("S3", "shared layers need one scan", ALL[1:], lineage.scanned_once, lineage.parent_of),
+    Check("S4", "Dockerfiles take only what they need", ALL, recipes.narrow),
+    Check("S5", "dependencies come from the service's own lock", OWN, application.locked_dependencies),
+    Check("S6", "/app holds only the service's own", _SERVICES, application.only_its_own),
+    Check("S7", "an unrelated change breaks no cache", ALL, recipes.unrelated_changes),
+    Check("S8", "no build without the root CA", BASES, recipes.demands_root_ca),
+    Check("S9", "nothing updates the trust store at run time", ALL, trust.fixed_at_run_time),
+    Check("S10", "stages lead from the base to prod", ALL, recipes.stages),
+    Check("S11", "builder makes the venv on python-base", _SERVICES, recipes.builder_stage),
+    Check("S12", "prod is venv, code and entrypoint", _SERVICES, application.started_by_entrypoint),
     Check("S13", "the root CA is baked at its path", ALL, trust.baked),
     Check("S14", "the trust store was updated in the build", ALL, trust.installed),
     Check("S15", "all images hold the same trust store", ALL[1:], trust.same_store, lineage.os_base),
+    Check("S16", "BuildKit and compose build it, with secrets", ALL, recipes.every_builder_of_images),
+    Check("S17", "another root CA means another image", BASES, recipes.rebuilds_for_root_ca),
+    Check("S18", "services carry uv", _SERVICES, application.carries_uv),
     Check(
         "S19",
         "Firecracker only where its mode's node is",
@@ -39,7 +82,14 @@ CHECKS = (
     Check("S21", "the gateway's user is not root", ("esb-gateway",), application.not_root),
     Check("S22", "in Firecracker mode the gateway is root", (firecracker.GATEWAY,), firecracker.is_root),
     Check("S23", "every shared library is in the image", ALL, closure.complete),
+    Check("secrets", "no secret in any layer or setting", ALL, secrets.none),
+    Check("powers", "no set-uid program beyond Debian's", ALL, powers.listed),
+    Check("writable", "nothing is for everybody to write", ALL, powers.not_for_everybody),
+    Check("editable", "no package leads out of the image", ALL, origin.nothing_editable),
+    Check("origin", "every file has a known origin", ALL, origin.known, lineage.parent_of),
+    Check("leaks", "nothing of the building machine", ALL, leaks.nothing),
 )
+"""Rows of the conformance table by their number, and what holds beyond it by a word."""
 
 
 def subjects(archives: Iterable[Archive]) -> dict[str, Subject]:
@@ -55,9 +105,11 @@ def subjects(archives: Iterable[Archive]) -> dict[str, Subject]:
     return found
 
 
-def judge(family: dict[str, Subject], names: Sequence[str], now: datetime) -> list[Verdict]:
+def judge(
+    family: Mapping[str, Subject], names: Sequence[str], now: datetime, sources: Sources
+) -> list[Verdict]:
     """Every check on every image of ``names``; the rest of ``family`` is only looked at."""
-    scene = Scene(family, now)
+    scene = Scene(family, now, sources)
     return [
         _verdict(check, family[name], scene) for check in CHECKS for name in names if name in check.images
     ]

@@ -1,4 +1,4 @@
-"""S6 and the still part of S21: what lies in /app, and who runs it."""
+"""S6 and the still parts of S5, S12, S18 and S21: what lies in /app, what starts it, and who runs it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from esb_builder.archive import Node
+from esb_builder.verify import elf, recipes
 from esb_builder.verify.subject import Scene, Subject
 from esb_builder.verify.verdict import Finding
 
 CERTIFICATES = "home/esb/.esb/certs"
+ENTRYPOINT = "app/entrypoint.sh"
+UV = "usr/local/bin/uv"
 _VENV = "app/.venv"
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", re.MULTILINE)
+_INSTALLED = re.compile(
+    r"app/\.venv/lib/python3\.12/site-packages/(?P<name>[^/]+?)-(?P<version>[^/-]+)\.dist-info/METADATA"
+)
 _MODULE = re.compile(r"(?P<folder>.*)/__pycache__/(?P<name>[^/.]+)\.cpython-312(\.opt-\d)?\.pyc")
 
 
@@ -58,6 +65,45 @@ def only_its_own(subject: Subject, _scene: Scene) -> Iterator[Finding]:
                 path,
                 "narrow the Dockerfile's COPY and .dockerignore",
             )
+
+
+def locked_dependencies(subject: Subject, scene: Scene) -> Iterator[Finding]:
+    """S5: the Dockerfile resolves from the service's own lock, and the venv holds exactly what it names."""
+    yield from recipes.own_dependencies(subject, scene)
+    service = SERVICES.get(subject.name)
+    if service is None:
+        return
+    lock = f"app/services/{service.folder}/requirements.lock"
+    wanted = set(_PIN.findall((subject.tree.read(lock) or b"").decode(errors="replace")))
+    matches = (_INSTALLED.fullmatch(path) for path in subject.tree.nodes)
+    found = {(match["name"], match["version"]) for match in matches if match}
+    for name, version in sorted(_normal(found) ^ _normal(wanted)):
+        where = "the lock lacks it" if (name, version) in _normal(found) else "the venv lacks it"
+        yield Finding(f"{name} {version}: {where}", lock, f"./esb build {subject.name}")
+
+
+def started_by_entrypoint(subject: Subject, scene: Scene) -> Iterator[Finding]:
+    """S12: prod takes the venv and the two trees, and ``/app/entrypoint.sh`` starts the service."""
+    yield from recipes.prod_stage(subject, scene)
+    entrypoint = subject.image.config.get("config", {}).get("Entrypoint")
+    if entrypoint != [f"/{ENTRYPOINT}"]:
+        yield Finding(f"{entrypoint or 'nothing'} starts the service", "config.Entrypoint", f"/{ENTRYPOINT}")
+    node = subject.tree.nodes.get(ENTRYPOINT)
+    if node is None or node.kind != "file" or node.mode & 0o555 != 0o555:
+        yield Finding("not everybody may run what starts the service", ENTRYPOINT, "COPY --chmod=0755")
+
+
+def carries_uv(subject: Subject, _scene: Scene) -> Iterator[Finding]:
+    """S18: ``/usr/local/bin/uv`` is a program that everybody may run."""
+    node = subject.tree.nodes.get(UV)
+    if node is None or node.kind != "file":
+        yield Finding("uv is not in the image", UV, "COPY --from=uv /usr/local/bin/uv /usr/local/bin/uv")
+    elif node.mode & 0o555 != 0o555 or subject.tree.open(node).read(4) != elf.MAGIC:
+        yield Finding(f"uv is no program that everybody may run, mode {node.mode:04o}", UV, "see uv.sh")
+
+
+def _normal(packages: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    return {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in packages}
 
 
 def _belongs(path: str, node: Node, service: Service, nodes: Mapping[str, Node]) -> bool:

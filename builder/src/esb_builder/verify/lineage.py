@@ -1,7 +1,8 @@
-"""S1, S2: one distribution, one libc, and every image on the base that it claims."""
+"""S1–S3: one distribution, one libc, every image on the base that it claims, each package scanned once."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from esb_builder.plan import FAMILY
@@ -9,6 +10,7 @@ from esb_builder.verify.subject import Scene, Subject
 from esb_builder.verify.verdict import Finding
 
 OS_BASE = "esb-os-base"
+_SCANNED = re.compile(r"var/lib/dpkg/info/[^/]+\.list|.*\.dist-info/METADATA|usr/lib/os-release")
 _FOREIGN = {"ld-musl": "musl", "ld-uClibc": "uClibc"}
 
 
@@ -36,6 +38,22 @@ def right_parent(subject: Subject, scene: Scene) -> Iterator[Finding]:
     parent = FAMILY[subject.name].parent
     assert parent is not None
     yield from _stands_on(subject, scene.family[parent])
+
+
+def scanned_once(subject: Subject, scene: Scene) -> Iterator[Finding]:
+    """S3: what a scanner reads of the parent lies in the shared layers alone, so one scan serves all images.
+
+    That is every package's list of files, every wheel's metadata, and the system's own name.
+    """
+    parent = FAMILY[subject.name].parent
+    assert parent is not None
+    for path, node in scene.family[parent].tree.nodes.items():
+        if _SCANNED.fullmatch(path) and subject.tree.nodes.get(path) != node:
+            yield Finding(
+                f"what a scanner reads of {parent} is in a layer of this image again, or gone",
+                path,
+                f"change packages of {parent} in {FAMILY[parent].dockerfile}, not on top of it",
+            )
 
 
 def os_base(_name: str) -> tuple[str, ...]:

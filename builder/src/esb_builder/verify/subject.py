@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from esb_builder.archive import Image, Tree
+from esb_builder.verify.sources import Recipe, Sources
 from esb_builder.verify.verdict import Finding
 
 
@@ -25,10 +26,15 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """All subjects by name, and when the judgement is made (for certificates)."""
+    """All subjects by name, when the judgement is made (for certificates), and the checkout's recipes."""
 
     family: Mapping[str, Subject]
     now: datetime
+    sources: Sources
+
+    def recipe(self, subject: Subject) -> Recipe:
+        """The Dockerfile of an image."""
+        return self.sources.recipes[subject.name]
 
 
 Judge = Callable[[Subject, Scene], Iterator[Finding]]

@@ -1,4 +1,4 @@
-"""S13, S14, S15: the root CA is baked where it belongs, works there, and is the same everywhere."""
+"""S9, S13–S15: the root CA is where it belongs, works there, is the same everywhere and stays as it is."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from esb_common.ids import Digest
 
-from esb_builder.archive import Node
+from esb_builder.archive import Node, Window
 from esb_builder.verify.lineage import OS_BASE
 from esb_builder.verify.subject import Scene, Subject
 from esb_builder.verify.verdict import Finding
@@ -22,6 +23,14 @@ STORE = "etc/ssl/certs"
 BUNDLE = f"{STORE}/ca-certificates.crt"
 FILE_LABEL, DER_LABEL = "esb.root_ca.file_sha256", "esb.root_ca.fingerprint"
 REBUILD = "./esb build (it bakes ${ESB_CERT_DIR}/rootCA.crt)"
+WARN = timedelta(days=90)
+"""So long before its end a root CA is warned of: rotating it means rebuilding and trusting it everywhere."""
+
+_UPDATES = re.compile(rb"update-ca-certificates|c_rehash|openssl\s+rehash|dpkg-reconfigure\s+ca-certificates")
+_SCRIPTS = re.compile(r"app/entrypoint[^/]*\.sh|usr/local/bin/[^/]+")
+_STORES = (STORE, "usr/local/share/ca-certificates", "usr/share/ca-certificates")
+_OTHERS_WRITE = 0o022
+_MOST_SCRIPT = 1 << 20
 _MOST_BUNDLE = 16 << 20
 _BIT_STRING, _OBJECT, _UTF8_STRING, _SEQUENCE, _SET = 0x03, 0x06, 0x0C, 0x30, 0x31
 
@@ -71,6 +80,26 @@ def same_store(subject: Subject, scene: Scene) -> Iterator[Finding]:
                 f"rebuild it on the present base: ./esb build {subject.name}",
             )
             return
+
+
+def fixed_at_run_time(subject: Subject, _scene: Scene) -> Iterator[Finding]:
+    """S9: nothing that the image starts updates the store, and only root may write it."""
+    own = subject.image.config.get("config", {})
+    command = " ".join([*(own.get("Entrypoint") or ()), *(own.get("Cmd") or ())])
+    if _UPDATES.search(command.encode(errors="replace")):
+        yield Finding(
+            "the image's command updates the trust store", "config.Entrypoint", "only the build does"
+        )
+    started = {subject.tree.real(word) for word in command.split() if word.startswith("/")}
+    for path, node in subject.tree.nodes.items():
+        if node.kind == "file" and (path in started or _SCRIPTS.fullmatch(path)):
+            if subject.tree.once(node, _updates):
+                yield Finding(
+                    "it updates the trust store at run time", path, "only the build does; take it out"
+                )
+        elif _in_store(path) and node.kind != "symlink" and (node.uid or node.mode & _OTHERS_WRITE):
+            told = f"owner {node.uid}, mode {node.mode:04o}"
+            yield Finding(f"others than root may change the trust store: {told}", path, REBUILD)
 
 
 def subject_hash(certificate: x509.Certificate) -> str:
@@ -138,6 +167,10 @@ def _no_authority(certificate: x509.Certificate, scene: Scene) -> Iterator[Findi
         yield Finding(
             f"the root CA expired on {expired}", BAKED, "make a new one (./esb ca init) and rebuild"
         )
+    elif certificate.not_valid_after_utc - scene.now < WARN:
+        days = (certificate.not_valid_after_utc - scene.now).days
+        mend = "./esb ca rotate makes a new one and rebuilds"
+        yield Finding(f"the root CA expires in {days} days", BAKED, mend, level="warning")
     if certificate.not_valid_before_utc > scene.now:
         starts = f"{certificate.not_valid_before_utc:%Y-%m-%d}"
         yield Finding(f"the root CA is not valid before {starts}", BAKED, "set the clock, or take another CA")
@@ -155,6 +188,15 @@ def _other_label(subject: Subject, content: bytes, certificate: x509.Certificate
         yield Finding(
             f"label {DER_LABEL} says {told}, the certificate is {der_sha256}", "config.Labels", REBUILD
         )
+
+
+def _updates(content: Window) -> bool:
+    head = content.read(_MOST_SCRIPT)
+    return head[:2] == b"#!" and _UPDATES.search(head) is not None
+
+
+def _in_store(path: str) -> bool:
+    return any(path == one or path.startswith(f"{one}/") for one in _STORES)
 
 
 def _store(subject: Subject) -> dict[str, tuple[Node, bytes]]:

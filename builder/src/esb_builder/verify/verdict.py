@@ -7,15 +7,26 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Status = Literal["pass", "fail", "not shown"]
+Level = Literal["error", "warning"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: what, where in the image, and how to mend it."""
+    """One thing that is wrong: what, where in the image or the checkout, and how to mend it.
+
+    ``line`` is where in a file of the checkout, from 1; 0 where the place is in the image. A *warning*
+    says what will be wrong, and fails no row.
+    """
 
     what: str
     where: str
     mend: str
+    line: int = 0
+    level: Level = "error"
+
+    @property
+    def place(self) -> str:
+        return f"{self.where}:{self.line}" if self.line else self.where
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +47,11 @@ class Verdict:
     def status(self) -> Status:
         if self.missing:
             return "not shown"
-        return "fail" if self.findings else "pass"
+        return "fail" if any(one.level == "error" for one in self.findings) else "pass"
+
+    @property
+    def warns(self) -> bool:
+        return any(one.level == "warning" for one in self.findings)
 
 
 def document(verdicts: Sequence[Verdict], ids: Mapping[str, str]) -> dict[str, Any]:
@@ -48,7 +63,7 @@ def document(verdicts: Sequence[Verdict], ids: Mapping[str, str]) -> dict[str, A
             {
                 "row": row,
                 "says": mine[0].says,
-                "status": _worst(mine),
+                "status": worst(mine),
                 "images": [_detail(one) for one in mine],
             }
         )
@@ -72,18 +87,23 @@ def table(verdicts: Sequence[Verdict], ids: Mapping[str, str]) -> str:
 
 def _mark(verdict: Verdict) -> str:
     marks: Mapping[Status, str] = {"pass": "holds", "fail": "FAILS", "not shown": "not shown"}
-    noted = f" ({verdict.note})" if verdict.note and verdict.status == "pass" else ""
-    return marks[verdict.status] + noted
+    told = [verdict.note, "warns" if verdict.warns else ""] if verdict.status == "pass" else []
+    noted = ", ".join(filter(None, told))
+    return marks[verdict.status] + (f" ({noted})" if noted else "")
 
 
-def _worst(verdicts: Sequence[Verdict]) -> Status:
+def worst(verdicts: Sequence[Verdict]) -> Status:
+    """The status that decides for several verdicts."""
     order: tuple[Status, ...] = ("fail", "not shown", "pass")
     present = {verdict.status for verdict in verdicts}
     return next(status for status in order if status in present)
 
 
 def _detail(verdict: Verdict) -> dict[str, Any]:
-    findings = [{"what": one.what, "where": one.where, "mend": one.mend} for one in verdict.findings]
+    findings = [
+        {"level": one.level, "what": one.what, "where": one.place, "mend": one.mend}
+        for one in verdict.findings
+    ]
     detail: dict[str, Any] = {"image": verdict.image, "status": verdict.status, "findings": findings}
     told = {"missing": verdict.missing, "note": verdict.note}
     return detail | {name: text for name, text in told.items() if text}
@@ -94,6 +114,7 @@ def _explained(verdict: Verdict) -> list[str]:
     if verdict.missing:
         lines = ["", f"{verdict.row} {verdict.image}: not shown, {verdict.missing}"]
     for finding in verdict.findings:
-        lines += ["", f"{verdict.row} {verdict.image}: {finding.what}", f"  where: {finding.where}"]
+        warned = "warning: " if finding.level == "warning" else ""
+        lines += ["", f"{verdict.row} {verdict.image}: {warned}{finding.what}", f"  where: {finding.place}"]
         lines += [f"  mend:  {finding.mend}"]
     return lines

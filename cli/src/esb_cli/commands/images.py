@@ -1,4 +1,4 @@
-"""``esb build``, ``esb images`` and ``esb verify``: make the image family, list it, judge it."""
+"""``esb build`` and ``esb images``: make the image family, and list it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from esb_builder import base as bases
 from esb_builder import build as builder
-from esb_builder import engine, inventory, plan, signing
-from esb_builder import verify as judges
-from esb_common import settings
+from esb_builder import engine, fetching, inventory, plan
 from esb_common.errors import Misuse
 
-from esb_cli import subjects
 from esb_cli.framework import Command, Session
 
 
@@ -45,6 +43,8 @@ def build(
     environ = {**session.environ, **({"ESB_ARTEFACTS": str(artefacts)} if artefacts else {})}
     shop = builder.Workshop.from_environ(session.repository, found, environ, session.printer, source)
     built = builder.build(shop, plan.BASES if base else images or (tuple(plan.FAMILY) if artefacts else ()))
+    if base:
+        fetching.write(shop.root, environ, bases.apt_of_machine(environ))
     facts = {one.name: {"id": one.id, "built": bool(one.why), "why": one.why} for one in built}
     lines = [f"{one.name:<30} {one.id} {'built' if one.why else 'unchanged'}" for one in built]
     session.printer.result({"images": facts}, "\n".join(lines))
@@ -58,27 +58,3 @@ def images(session: Session) -> None:
     shop = builder.Workshop.from_environ(session.repository, found, session.environ, session.printer)
     listed = inventory.listed(found, shop.home, shop.shelf, session.printer)
     session.printer.result(inventory.document(listed), inventory.table(listed, datetime.now(UTC)))
-
-
-@click.command(cls=Command)
-@click.argument("what", nargs=-1, metavar="[IMAGE|ARCHIVE]...")
-@click.option("--signatures", is_flag=True, help="Also hold what was signed (./esb sign) against the images.")
-@click.option("--trust", metavar="FINGERPRINT", help="Of the key that must have signed; needed for that.")
-@click.pass_obj
-def verify(session: Session, what: tuple[str, ...], signatures: bool, trust: str | None) -> int:
-    """Judge images of the engine (default: all) or saved ARCHIVES; runs nothing. Exit code 1: a row fails.
-
-    The images of the Firecracker mode are among all where the engine has them.
-    """
-    if trust and not signatures:
-        raise Misuse("--trust is about signatures", "add --signatures")
-    if signatures:
-        signing.trusted(trust)
-    with subjects.opened(session, what) as (family, names):
-        verdicts = judges.judge(family, names, datetime.now(UTC))
-        ids = {name: family[name].image.id for name in names}
-    if signatures:
-        home = settings.folder(session.environ, "ESB_HOME", "~/.esb")
-        verdicts += signing.judge(home, ids, trust)
-    session.printer.result(judges.document(verdicts, ids), judges.table(verdicts, ids))
-    return 1 if any(verdict.status == "fail" for verdict in verdicts) else 0
