@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from esb_builder.archive import Window
 from esb_builder.sbom import contents
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stocked_families import CRATES, auditable
 
@@ -51,6 +51,7 @@ def test_a_program_that_lists_nothing_readable_has_no_crates(content: bytes) -> 
     assert contents.crates(window(content)) == ()
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=300), st.integers(0, 400))
 def test_a_damaged_program_is_never_a_crash(noise: bytes, place: int) -> None:
     whole = listing(CRATES)

@@ -1,7 +1,11 @@
 """Debian's and Python's words for licences, and what they become."""
 
+import re
+
 import pytest
 from esb_builder.sbom import licences
+from hypothesis import given
+from hypothesis import strategies as st
 
 FORMAT = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\n"
 
@@ -20,6 +24,7 @@ FORMAT = "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/
         ("Expat or GPL-2 and ISC", "(GPL-2.0-only AND ISC) OR MIT"),
         ("GPL-1+ or Artistic, and Expat", "(GPL-1.0-or-later OR LicenseRef-Artistic) AND MIT"),
         ("GPL", "LicenseRef-GPL"),
+        ("GPL-2.1", "LicenseRef-GPL-2.1"),
         ("public-domain", "LicenseRef-public-domain"),
         ("ISC+IBM", "LicenseRef-ISC-or-later-IBM"),
         ("", ""),
@@ -46,6 +51,8 @@ def test_prose_says_nothing() -> None:
     ("expression", "licence", "classifiers", "means"),
     [
         ("Apache-2.0", "", [], "Apache-2.0"),
+        ("(MIT OR BSD-3-Clause) AND PSF-2.0", "", [], "(MIT OR BSD-3-Clause) AND PSF-2.0"),
+        ("see: the file!", "", [], "LicenseRef-see-the-file"),
         ("", "3-Clause BSD License", [], "BSD-3-Clause"),
         ("", "MIT OR AFL-2.1", [], "MIT OR AFL-2.1"),
         ("", "Dual License", ["License :: OSI Approved :: BSD License"], "LicenseRef-Dual-License"),
@@ -71,3 +78,11 @@ def test_names_that_spdx_does_not_know_are_found_again() -> None:
         "LicenseRef-a.b",
         "LicenseRef-c-1",
     ]
+
+
+@given(st.text(alphabet=st.sampled_from("GPL-2+ .,()andorwithexceptionMIT/\u00e9\"'"), max_size=60))
+def test_whatever_a_file_says_the_expression_has_a_right_form(said: str) -> None:
+    found = licences.of_copyright(f"{FORMAT}Files: *\nLicense: {said}\n")
+    atom = r"\(*[A-Za-z0-9][A-Za-z0-9.-]*( WITH [A-Za-z0-9.-]+)?\)*"
+    assert not found or re.fullmatch(rf"{atom}( (AND|OR) {atom})*", found)
+    assert found.count("(") == found.count(")")

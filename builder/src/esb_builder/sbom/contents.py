@@ -26,7 +26,8 @@ _DAMAGED = (
     ValueError,
     TypeError,
     AttributeError,
-    KeyError,
+    LookupError,
+    OverflowError,
     RecursionError,
     zlib.error,
 )
@@ -62,7 +63,7 @@ def crates(content: Window) -> tuple[Crate, ...]:
     content.seek(0)
     try:
         section = ELFFile(cast("IO[bytes]", content)).get_section_by_name(_AUDIT)
-        packed = section.data() if section else b""
+        packed = _raw(content, section["sh_offset"], section["sh_size"]) if section else b""
         listed = json.loads(zlib.decompressobj().decompress(packed, _MOST_AUDIT)) if packed else {}
         found = tuple(_crate(one) for one in listed.get("packages", []))
     except _DAMAGED:
@@ -75,6 +76,11 @@ def cpython(content: Window) -> str:
     """The full version of the CPython whose interpreter this file holds; empty where there is not one."""
     found = {match for chunk in _overlapping(content, 32) for match in _CPYTHON.findall(chunk)}
     return found.pop().decode() if len(found) == 1 else ""
+
+
+def _raw(content: Window, offset: int, size: int) -> bytes:
+    content.seek(offset)
+    return content.read(min(size, _MOST_AUDIT))
 
 
 def _crate(one: Mapping[str, Any]) -> Crate:

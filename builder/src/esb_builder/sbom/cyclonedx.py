@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from esb_builder.sbom import licences
 from esb_builder.sbom.component import Component
 from esb_builder.sbom.inventory import FORM, TOOL, WRITTEN, Inventory
-
-_PLAIN = re.compile(r"[\w.+-]+")
 
 
 def document(inventory: Inventory) -> dict[str, Any]:
@@ -63,7 +61,7 @@ def _hashes(sha256: str) -> list[dict[str, str]]:
 
 
 def _licence(expression: str) -> dict[str, Any]:
-    if _PLAIN.fullmatch(expression) and not expression.startswith("LicenseRef-"):
+    if licences.is_known(expression):
         return {"license": {"id": expression, "acknowledgement": "declared"}}
     return {"expression": expression, "acknowledgement": "declared"}
 

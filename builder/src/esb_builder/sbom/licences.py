@@ -42,8 +42,12 @@ _CLASSIFIERS: Mapping[str, str] = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
 }
 _GNU = re.compile(r"(?P<name>A?GPL|LGPL|GFDL)-?(?P<major>\d)(\.(?P<minor>\d))?(?P<later>\+|-or-later)?", re.I)
+_GNU_VERSIONS = frozenset(
+    ["AGPL-3.0", "GFDL-1.1", "GFDL-1.2", "GFDL-1.3", "GPL-1.0", "GPL-2.0", "GPL-3.0", "LGPL-2.0", "LGPL-2.1", "LGPL-3.0"]
+)
+_LISTED = re.compile(r"(A?GPL|LGPL)-\d\.\d-(only|or-later)")
 _WITH = re.compile(r"(?P<name>\S+) with (?P<exception>[\w.-]+?)(-[\d.]+)? exception", re.I)
-_EXPRESSION = re.compile(r"[\w.+-]+( (AND|OR|WITH) [\w.+-]+)*")
+_EXPRESSION = re.compile(r"\(*[A-Za-z0-9.+-]+\)*( (AND|OR|WITH) \(*[A-Za-z0-9.+-]+\)*)*")
 _STANZAS = re.compile(r"\n\s*\n")
 _LICENCE = re.compile(r"^License:[ \t]*(\S.*?)[ \t]*$", re.MULTILINE | re.IGNORECASE)
 
@@ -59,14 +63,21 @@ def of_copyright(text: str) -> str:
 
 def of_metadata(expression: str, licence: str, classifiers: Iterable[str]) -> str:
     """The expression of a Python distribution: what it declares as such, else its one licence."""
-    if expression or (_EXPRESSION.fullmatch(licence) and " " in licence):
-        return expression or licence
+    for said in (expression, licence if " " in licence else ""):
+        if _EXPRESSION.fullmatch(said):
+            return said
     if licence.lower() in _NAMES:
         return _NAMES[licence.lower()]
     trove = [one.rpartition(" :: ")[2] for one in classifiers if one.startswith("License ::")]
     if len(trove) == 1 and trove[0] in _CLASSIFIERS:
         return _CLASSIFIERS[trove[0]]
-    return _joined(frozenset(map(_atom, [licence] if 0 < len(licence) < 80 else trove)))
+    said = expression or licence
+    return _joined(frozenset(map(_atom, [said] if 0 < len(said) < 80 else trove)))
+
+
+def is_known(name: str) -> bool:
+    """Whether this is one licence that we know SPDX to list."""
+    return name in _NAMES.values() or bool(_LISTED.fullmatch(name))
 
 
 def references(expression: str) -> list[str]:
@@ -125,8 +136,8 @@ def _gnu(name: str) -> str:
     match = _GNU.fullmatch(name)
     if match is None:
         return ""
-    later = "or-later" if match["later"] else "only"
-    return f"{match['name'].upper()}-{match['major']}.{match['minor'] or '0'}-{later}"
+    versioned = f"{match['name'].upper()}-{match['major']}.{match['minor'] or '0'}"
+    return f"{versioned}-{'or-later' if match['later'] else 'only'}" if versioned in _GNU_VERSIONS else ""
 
 
 def _reference(name: str) -> str:
