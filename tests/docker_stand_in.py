@@ -37,6 +37,8 @@ def main(words: Sequence[str]) -> None:
             load(Path(path))
         case ["save", "--output", path, name]:
             shutil.copyfile(kept(name), path)
+        case ["save", "--output", path, *names]:
+            save(Path(path), names)
         case ["image", "ls", *_]:
             listed()
         case ["image", "rm", name]:
@@ -64,6 +66,19 @@ def load(archive: Path) -> None:
             name = image.names[0].rpartition("/")[2]
         shutil.copytree(blobs, content, dirs_exist_ok=True)
         oci.write_archive(kept(name), layout)
+
+
+def save(target: Path, names: Sequence[str]) -> None:
+    """Several images in one archive."""
+    with tempfile.TemporaryDirectory() as scratch:
+        merged = Path(scratch)
+        entries = []
+        for name in names:
+            index = json.loads((unpacked(kept(name), merged) / "index.json").read_text())
+            entries += index["manifests"]
+        (merged / "index.json").write_text(json.dumps({**index, "manifests": entries}))
+        with tarfile.open(target, "w") as tar:
+            tar.add(merged, arcname="")
 
 
 def build(options: Sequence[str]) -> None:

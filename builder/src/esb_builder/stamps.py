@@ -16,7 +16,8 @@ from esb_common.ids import Digest
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """One image as it was built. ``parent_engine_id`` is empty where it has no parent.
+    """One image as it was built. ``parent_engine_id`` is empty where it has no parent, and both
+    engine ids where no engine had it yet.
 
     ``form`` is the version of the canonical form that ``id`` is in; 0 is none.
     """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from esb_builder import ca as authority
+from esb_common.errors import Misuse
 
-from esb_cli import certificates
+from esb_cli import certificates, rotating, rotations
 from esb_cli.framework import Group, Session
 
 
@@ -20,6 +22,7 @@ def ca() -> None:
 @click.pass_obj
 def init(session: Session) -> None:
     """Make what is missing, renew what is due, check all."""
+    rotations.settled(session)
     _tell(session, certificates.ready(session))
 
 
@@ -27,7 +30,41 @@ def init(session: Session) -> None:
 @click.pass_obj
 def show(session: Session) -> None:
     """Check the certificates and say what they are."""
+    rotations.settled(session)
     _tell(session, authority.check(authority.Folders.from_environ(session.environ)))
+
+
+@ca.command()
+@click.option(
+    "--from",
+    "given",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Your company's new rootCA.crt, in place of one that ESB makes.",
+)
+@click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="With --from: the gateway's certificate and its chain, where your company has signed it already.",
+)
+@click.option("--plan", "only_plan", is_flag=True, help="Only say what would change.")
+@click.pass_obj
+def rotate(session: Session, given: Path | None, certificate: Path | None, only_plan: bool) -> int:
+    """Put a new root CA into every image, the gateway and the box. Exit code 1: an image keeps the old one.
+
+    Interrupted at any moment, everything is as before. The way back: ./esb ca rollback.
+    """
+    if certificate and not given:
+        raise Misuse("--certificate is signed by what --from gives", "add --from FILE")
+    rotations.settled(session)
+    return rotating.rotate(session, given, certificate, only_plan=only_plan)
+
+
+@ca.command()
+@click.pass_obj
+def rollback(session: Session) -> int:
+    """Go back to the root CA before, with its certificates and images; a second time: forward again."""
+    rotations.settled(session)
+    return rotating.rollback(session)
 
 
 def _tell(session: Session, trust: authority.Trust) -> None:

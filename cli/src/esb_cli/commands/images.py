@@ -11,6 +11,7 @@ from esb_builder import build as builder
 from esb_builder import engine, fetching, inventory, plan
 from esb_common.errors import Misuse
 
+from esb_cli import rotations
 from esb_cli.framework import Command, Session
 
 
@@ -39,6 +40,7 @@ def build(
     """
     if base and images:
         raise Misuse("--base and names of images exclude one another")
+    rotations.settled(session)
     found = engine.ensure(engine.Place.from_environ(session.environ), session.printer)
     environ = {**session.environ, **({"ESB_ARTEFACTS": str(artefacts)} if artefacts else {})}
     shop = builder.Workshop.from_environ(session.repository, found, environ, session.printer, source)
