@@ -43,7 +43,14 @@ _CLASSIFIERS: Mapping[str, str] = {
 }
 _GNU = re.compile(r"(?P<name>A?GPL|LGPL|GFDL)-?(?P<major>\d)(\.(?P<minor>\d))?(?P<later>\+|-or-later)?", re.I)
 _GNU_VERSIONS = frozenset(
-    ["AGPL-3.0", "GFDL-1.1", "GFDL-1.2", "GFDL-1.3", "GPL-1.0", "GPL-2.0", "GPL-3.0", "LGPL-2.0", "LGPL-2.1", "LGPL-3.0"]
+    f"{name}-{version}"
+    for name, versions in (
+        ("AGPL", ("3.0",)),
+        ("GFDL", ("1.1", "1.2", "1.3")),
+        ("GPL", ("1.0", "2.0", "3.0")),
+        ("LGPL", ("2.0", "2.1", "3.0")),
+    )
+    for version in versions
 )
 _LISTED = re.compile(r"(A?GPL|LGPL)-\d\.\d-(only|or-later)")
 _WITH = re.compile(r"(?P<name>\S+) with (?P<exception>[\w.-]+?)(-[\d.]+)? exception", re.I)
