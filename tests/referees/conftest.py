@@ -53,12 +53,12 @@ def referees() -> Referees:
     try:
         return Referees(environments.environment("referees") / "bin")
     except Broken:
-        if _reaches_the_index(environments):
+        if reaches_the_index(environments):
             raise
         pytest.skip("the package index, which the referees come from, cannot be reached")
 
 
-def _reaches_the_index(environments: Environments) -> bool:
+def reaches_the_index(environments: Environments) -> bool:
     """Whether the index answers for a package that it surely has."""
     args = ("pip", "compile", "--quiet", "--no-cache", "--no-deps", "-")
     environ = environments.uv_environ()
