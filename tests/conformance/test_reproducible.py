@@ -2,21 +2,24 @@
 
 They differ in host name, resolver, time zone, locale, umask, user's name and home, path and file times of
 the checkout, and in everything that ESB keeps; they share the certificate authority, the gateway's user
-and the locked inputs. The first also equals the build that the engine's cache was warm for.
+and the locked inputs. Both equal what a build with the engine's cache gives.
 """
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from conformance.conftest import ROOT, Workbench
 from esb_builder import plan
 from esb_builder.archive import Archive, Tree
+from esb_builder.build import shelve
 from esb_builder.canonical import Shelf
 from esb_builder.store import Store
 from esb_common.ids import Digest
@@ -47,18 +50,28 @@ OFFICE = Machine(
 )
 
 
-def copy_checkout(place: Path, machine: Machine) -> None:
-    """The checkout as somebody with this umask and clock has it."""
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """This checkout as it is now, whatever is edited while the test builds."""
     command = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
-    hidden = int(machine.umask, 8)
     for source in (ROOT / name for name in names if name):
         if source.is_file():
-            target = place / source.relative_to(ROOT)
+            target = tmp_path / "checkout" / source.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(source.read_bytes())
-            target.chmod((0o777 if os.access(source, os.X_OK) else 0o666) & ~hidden)
-            os.utime(target, (machine.modified, machine.modified))
+            shutil.copy(source, target)
+    return tmp_path / "checkout"
+
+
+def clone(checkout: Path, place: Path, machine: Machine) -> None:
+    """The checkout as somebody with this umask and clock has it."""
+    hidden = int(machine.umask, 8)
+    for source in (path for path in checkout.rglob("*") if path.is_file()):
+        target = place / source.relative_to(checkout)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(source.read_bytes())
+        target.chmod((0o777 if os.access(source, os.X_OK) else 0o666) & ~hidden)
+        os.utime(target, (machine.modified, machine.modified))
 
 
 def lend_store(source: Store, target: Path) -> None:
@@ -68,9 +81,9 @@ def lend_store(source: Store, target: Path) -> None:
         os.link(path, target / "sha256" / path.name)
 
 
-def build(bench: Workbench, place: Path, machine: Machine) -> tuple[Shelf, dict[str, Digest]]:
+def build(bench: Workbench, checkout: Path, place: Path, machine: Machine) -> tuple[Shelf, dict[str, Digest]]:
     """Build :data:`IMAGES` as ``machine``, cold."""
-    copy_checkout(place / "checkout", machine)
+    clone(checkout, place / "checkout", machine)
     lend_store(bench.shop.store, place / "home/store")
     (place / "hostname").write_text(f"{machine.name}\n")
     resolver = Path("/etc/resolv.conf").read_text()
@@ -120,11 +133,11 @@ def _content(tree: Tree, path: str) -> bytes:
     return tree.open(node).read() if node.kind == "file" else b""
 
 
-def test_two_machines_build_the_same_images(bench: Workbench, tmp_path: Path) -> None:
-    shelves, ids = zip(*(build(bench, tmp_path / one.name, one) for one in (FACTORY, OFFICE)), strict=True)
+def test_two_machines_build_the_same_images(bench: Workbench, checkout: Path, tmp_path: Path) -> None:
+    built = [build(bench, checkout, tmp_path / one.name, one) for one in (FACTORY, OFFICE)]
+    built.append((bench.shop.shelf, shelve(replace(bench.shop, root=checkout), IMAGES)))
     for name in IMAGES:
-        pair = [(shelf, made[name]) for shelf, made in zip(shelves, ids, strict=True)]
-        if pair[0][1] != pair[1][1]:
-            found = differences(tmp_path / f"differences-{name}", *pair)
+        first, *others = [(shelf, ids[name]) for shelf, ids in built]
+        for other in (one for one in others if one[1] != first[1]):
+            found = differences(Path(tempfile.mkdtemp(dir=tmp_path), "trees"), first, other)
             pytest.fail(f"{name}: {len(found)} paths differ: {found[:SHOWN]}")
-    assert ids[0] == {name: bench.ids[name] for name in IMAGES}, "a cold build differs from a warm one"

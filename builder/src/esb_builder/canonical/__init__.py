@@ -8,8 +8,8 @@ canonical parent that it was built on (``difference``), cut the rest into a few 
 keeps its layer.
 
 Making an image canonical twice changes nothing. Cost: one pass over the files that changed; the parent's
-are known by their place in the archive, unread. A 160 MB image takes about a second and 60 MB
-of memory.
+are known by their place in the archive, unread. An image of 330 MB takes two seconds and 30 MB
+of memory, more with the number of files but not with their size.
 """
 
 from __future__ import annotations

@@ -143,10 +143,10 @@ def linked(items: Iterable[Item]) -> Iterator[Item]:
             yield item
             continue
         before = first.setdefault((item.content.layer, item.content.offset), item)
-        same = before is item or replace(before, path=item.path) != item
-        yield (
-            item if same else replace(item, kind="hardlink", target=before.path, content=b"", capability=b"")
-        )
+        if before is not item and replace(before, path=item.path) == item:
+            yield replace(item, kind="hardlink", target=before.path, content=b"", capability=b"")
+        else:
+            yield item
 
 
 def header(item: Item) -> bytes:
