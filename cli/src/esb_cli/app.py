@@ -39,6 +39,7 @@ COMMANDS = {
     "sign": "esb_cli.commands.signing:sign",
     "key": "esb_cli.commands.signing:key",
     "ca": "esb_cli.commands.ca:ca",
+    "bundle": "esb_cli.commands.bundle:bundle_",
     "api-key": "esb_cli.commands.api_key:api_key",
     "doctor": "esb_cli.commands.doctor:doctor",
     "engine": "esb_cli.commands.engine:engine",

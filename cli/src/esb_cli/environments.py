@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-from esb_builder import run
+from esb_builder import offline, run
 from esb_builder.voice import Voice
 from esb_common import settings
 from esb_common.errors import NotPossibleHere
@@ -60,7 +60,7 @@ class Environments:
             self._uv("venv", "--quiet", "--no-project", "--relocatable", "--python", _interpreter(), aside)
             compiled = () if name == "test" else ("--compile-bytecode",)
             arguments = ("--quiet", "--require-hashes", *compiled, "--python", aside / "bin/python", lock)
-            self._uv("pip", "sync", *arguments)
+            self._uv("pip", "sync", *self._source(lock), *arguments)
 
         return self._made(name, [lock], fill)
 
@@ -73,12 +73,17 @@ class Environments:
 
         def fill(aside: Path) -> None:
             arguments = ("--quiet", "--require-hashes", "--compile-bytecode", "--python", sys.executable)
-            self._uv("pip", "install", *arguments, "--target", aside, "--requirement", lock)
+            self._uv("pip", "install", *self._source(lock), *arguments, "--target", aside, "-r", lock)
             for file in files:
                 copied = shutil.copyfile(file, aside / file.name)
                 py_compile.compile(str(copied), doraise=True)
 
         return self._made(name, [lock, *files], fill)
+
+    def _source(self, lock: Path) -> tuple[str | Path, ...]:
+        """Where packages come from: wheels that a bundle brought for this very lock, else the index."""
+        wheels = offline.wheels_for(lock, self._environ)
+        return ("--offline", "--no-index", "--find-links", wheels) if wheels else ()
 
     def _made(self, name: str, inputs: list[Path], fill: Callable[[Path], None]) -> Path:
         place, wanted = self._own / name, stamp(inputs)

@@ -19,7 +19,7 @@ from typing import IO
 
 from esb_common.errors import Broken, Misuse, NotPossibleHere
 
-from esb_builder import run
+from esb_builder import offline, run
 from esb_builder.engine import cleaning, packages, processes
 from esb_builder.engine.client import Engine
 from esb_builder.engine.place import BRIDGE, LONGEST_SOCKET, POOL, Place
@@ -109,7 +109,7 @@ def _opened(lock: Path) -> IO[str]:
 def _start(place: Place, voice: Voice) -> None:
     _stop(place)  # a dockerd that lives but does not answer, or what a killed one left
     environ = _environ(place)
-    packages.install(place.prefix, environ, voice)
+    packages.install(place.prefix, environ, voice, offline.packages("engine", place.environ))
     _lay_out(place)
     cleaning.write_down(place, environ)
     cleaning.forget_last_run(place, environ)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from esb_common.errors import NotPossibleHere
@@ -52,18 +53,23 @@ def codename_of(os_release: str) -> str:
     return next((value.strip('"') for name, _, value in pairs if name == "VERSION_CODENAME"), "")
 
 
-def install(prefix: Path, environ: dict[str, str], voice: Voice) -> None:
-    """Fetch and unpack into ``prefix``, unless it is there. NotPossibleHere without a Debian mirror."""
+def install(prefix: Path, environ: dict[str, str], voice: Voice, brought: Sequence[Path] = ()) -> None:
+    """Have them unpacked in ``prefix``: those that a bundle ``brought``, else fetched.
+
+    NotPossibleHere without either and without a Debian mirror.
+    """
     if prefix.exists():
         return
     aside = prefix.with_name(f".{prefix.name}.new")
     shutil.rmtree(aside, ignore_errors=True)
     apt = prefix.with_name(".apt")
     try:
-        with voice.step("fetch Debian's container engine"):
-            _fetch(apt, environ)
-        with voice.step("unpack it"):
-            _unpack(apt / "debs", aside, environ)
+        debs = list(brought)
+        if not debs:
+            with voice.step("fetch Debian's container engine"):
+                debs = download(apt, environ)
+        with voice.step("unpack Debian's container engine"):
+            _unpack(debs, aside, environ)
     finally:
         shutil.rmtree(apt, ignore_errors=True)
     aside.rename(prefix)
@@ -76,7 +82,8 @@ def versions(prefix: Path) -> dict[str, str]:
     return listing
 
 
-def _fetch(apt: Path, environ: dict[str, str]) -> None:
+def download(apt: Path, environ: dict[str, str]) -> list[Path]:
+    """Fetch :data:`PACKAGES`, with an apt of our own in the folder ``apt``; the files, sorted."""
     shutil.rmtree(apt, ignore_errors=True)
     for folder in ("lists/partial", "cache/archives/partial", "debs"):
         (apt / folder).mkdir(parents=True)
@@ -86,6 +93,7 @@ def _fetch(apt: Path, environ: dict[str, str]) -> None:
     run.run(("apt-get", "-q", "-o", "APT::Update::Error-Mode=any", "update"), environ=private)
     wanted = [f"{name}/{release}" for name, release in PACKAGES.items()]
     run.run(("apt-get", "-q", "download", *wanted), environ=private, cwd=apt / "debs")
+    return sorted((apt / "debs").glob("*.deb"))
 
 
 def mirror(environ: dict[str, str]) -> tuple[str, str]:
@@ -120,10 +128,10 @@ def _configuration(apt: Path) -> str:
     )
 
 
-def _unpack(debs: Path, aside: Path, environ: dict[str, str]) -> None:
+def _unpack(debs: Sequence[Path], aside: Path, environ: dict[str, str]) -> None:
     aside.mkdir()
     listing = {}
-    for deb in sorted(debs.glob("*.deb")):
+    for deb in debs:
         run.run(("dpkg-deb", "-x", deb, aside), environ=environ)
         shown = run.run(("dpkg-deb", "-f", deb, "Package", "Version"), environ=environ).stdout
         fields = dict(line.split(": ", 1) for line in shown.splitlines())
