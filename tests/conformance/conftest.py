@@ -4,13 +4,14 @@ Firecracker's files are stand-ins.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import stand_ins
+from conformance.recording import Recording
 from cryptography import x509
 from esb_builder import base, build, ca, engine, fetching, plan, run, verify
 from esb_builder.archive import Archive
@@ -20,6 +21,31 @@ from esb_common.errors import NotPossibleHere
 
 ROOT = Path(__file__).parents[2]
 HOME = Path(os.environ.get("ESB_HOME", ROOT / ".esb/home"))
+
+
+RECORDING = pytest.StashKey[Recording]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[RECORDING] = Recording()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[RECORDING].plan(items)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.config.stash[RECORDING].hear(item, report)
+    return report
+
+
+@pytest.fixture(scope="session")
+def recording(pytestconfig: pytest.Config) -> Recording:
+    """What this session has shown so far."""
+    return pytestconfig.stash[RECORDING]
 
 
 @dataclass(frozen=True)
@@ -49,7 +75,7 @@ class Workbench:
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
+def bench(tmp_path_factory: pytest.TempPathFactory, recording: Recording) -> Workbench:
     environ = {**os.environ, "ESB_HOME": str(HOME)}
     voice = Recorded()
     try:
@@ -60,7 +86,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Workbench:
     ca.init(folders)
     environ["ESB_ARTEFACTS"] = str(stand_ins.write(tmp_path_factory.mktemp("stand-ins")))
     shop = build.Workshop.from_environ(ROOT, found, environ, voice)
-    return Workbench(found, shop, folders, {one.name: one.id for one in build.build(shop, list(plan.FAMILY))})
+    ids = {one.name: one.id for one in build.build(shop, list(plan.FAMILY))}
+    recording.home, recording.ids = shop.home, ids
+    return Workbench(found, shop, folders, ids)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def start(bench: Workbench, place: Path, *options: str) -> run.Completed:
     return bench.docker("run", "--rm", "--env=ESB_MODE=containerd", mount, *options, GATEWAY)
 
 
+@pytest.mark.shows("S21", "not root", "esb-gateway")
 def test_its_user_is_a_number_and_not_root(bench: Workbench) -> None:
     uid, gid = build.gateway_user(bench.shop.environ, os.getuid(), os.getgid())
     done = bench.run(GATEWAY, "sh", "-c", "id -u; id -g; cat /proc/self/status")
@@ -62,6 +63,8 @@ def running(bench: Workbench, certificates: Path, tmp_path: Path) -> Iterator[st
     bench.docker("rm", "--force", "--volumes", name)
 
 
+@pytest.mark.shows("S12", "service starts", "esb-gateway")
+@pytest.mark.shows("S21", "reads its key", "esb-gateway")
 def test_it_reads_a_0600_key_of_its_own_user(running: str, bench: Workbench) -> None:
     until = time.monotonic() + WAIT_S
     while '"listening"' not in said(bench, running):
@@ -80,6 +83,7 @@ def state(bench: Workbench, name: str) -> str:
     return bench.docker("inspect", "--format={{.State.Status}}", name).stdout.strip()
 
 
+@pytest.mark.shows("S21", "mismatch explained", "esb-gateway")
 def test_a_key_of_another_user_is_a_clear_error_that_names_the_mend(
     bench: Workbench, certificates: Path
 ) -> None:
@@ -115,6 +119,7 @@ def test_started_as_root_it_refuses(bench: Workbench, certificates: Path) -> Non
 @pytest.mark.parametrize(
     ("uid", "gid"), [("0", "0"), ("0", "10001"), ("10001", "0"), ("esb", "10001"), ("", "1")]
 )
+@pytest.mark.shows("S21", "root refused", "esb-gateway")
 def test_it_cannot_be_built_for_root_or_a_name(
     uid: str, gid: str, bench: Workbench, secrets: list[str]
 ) -> None:

@@ -49,6 +49,7 @@ def build_python_base(bench: Workbench, secrets: list[str]) -> Build:
     return one
 
 
+@pytest.mark.shows("S8", "no secret", "esb-os-base")
 def test_s8_without_the_secret_the_build_fails(build_os_base: Build) -> None:
     assert "esb_root_ca" in told(build_os_base(None, "0" * 64))
 
@@ -76,6 +77,7 @@ def test_s8_without_the_secret_the_build_fails(build_os_base: Build) -> None:
         "not yet valid",
     ],
 )
+@pytest.mark.shows("S8", "wrong root CA", "esb-os-base")
 def test_s8_a_wrong_root_ca_fails_the_build_and_says_why(
     content: bytes, why: str, build_os_base: Build, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_s8_a_wrong_root_ca_fails_the_build_and_says_why(
     assert [line for line in lines if "esb_root_ca: " in line and why in line]
 
 
+@pytest.mark.shows("S8", "another hash", "esb-os-base")
 def test_s8_another_hash_fails_the_build_and_gives_the_right_one(
     build_os_base: Build, tmp_path: Path
 ) -> None:
@@ -101,6 +104,7 @@ def test_s15_python_base_refuses_a_base_that_carries_another_root_ca(
     assert "the base image carries another root CA" in told(build_python_base(path, sha256(path)))
 
 
+@pytest.mark.shows("S17", "hash demanded", "esb-os-base")
 def test_s17_without_the_hash_the_build_stops_and_prints_the_line_to_paste(
     build_os_base: Build, tmp_path: Path
 ) -> None:
@@ -109,6 +113,7 @@ def test_s17_without_the_hash_the_build_stops_and_prints_the_line_to_paste(
     assert f"--build-arg ESB_ROOT_CA_SHA256={sha256(path)}" in told(build_os_base(path, None))
 
 
+@pytest.mark.shows("S17", "rotation with a warm cache", "esb-os-base")
 def test_s17_a_new_root_ca_replaces_the_old_with_a_warm_cache(
     bench: Workbench, build_os_base: Build, tag: str, tmp_path: Path
 ) -> None:
@@ -124,6 +129,7 @@ def test_s17_a_new_root_ca_replaces_the_old_with_a_warm_cache(
 
 
 @pytest.mark.parametrize("image", ["esb-gateway", "esb-lambda-python"])
+@pytest.mark.shows("S9", "store read-only", "esb-gateway", "esb-lambda-python")
 def test_s9_the_runtime_user_cannot_change_the_trust_store(image: str, bench: Workbench) -> None:
     script = "! touch /etc/ssl/certs/x 2>/dev/null && ! [ -w /etc/ssl/certs/ca-certificates.crt ] && id -u"
     done = bench.run(plan.FAMILY[image].reference, "sh", "-c", script)

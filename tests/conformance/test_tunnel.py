@@ -161,6 +161,7 @@ def moved(end: End) -> int:
     return int(end.run("wg", "show", "esb0", "transfer").stdout.split()[1])
 
 
+@pytest.mark.shows("S22", "tunnel", "esb-gateway:firecracker", "esb-runtime-node:firecracker")
 def test_the_gateways_image_reaches_the_nodes_through_the_tunnel(ends: tuple[End, End]) -> None:
     gateway, node = ends
     node.run("python", "-c", SERVE.format(address=tunnel.NODE.address), detach=True)
@@ -286,6 +287,7 @@ def test_the_gateway_refuses_another_user_and_missing_certificates(bench: Workbe
     assert "there is no /home/esb/.esb/certs/rootCA.crt" in done.stderr
 
 
+@pytest.mark.shows("S22", "compose says root", "esb-gateway:firecracker")
 def test_compose_renders_a_gateway_that_is_root_with_the_device_and_nothing_more(
     bench: Workbench, keys: Path
 ) -> None:
