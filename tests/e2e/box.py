@@ -95,11 +95,12 @@ class Box:
             return
         self.esb("down")
         found = engine.ensure(engine.Place.from_environ(self.environ), Recorded())
-        names = found.docker(
-            "volume", "ls", "--quiet", f"--filter=label=com.docker.compose.project={PROJECT}"
-        )
-        if names.stdout.split():
-            found.docker("volume", "rm", *names.stdout.split())
+        ours = f"--filter=label=com.docker.compose.project={PROJECT}"
+        # Containers are left where an earlier run was killed between starting the box and noting it.
+        if containers := found.docker("ps", "--all", "--quiet", ours).stdout.split():
+            found.docker("rm", "--force", *containers)
+        if volumes := found.docker("volume", "ls", "--quiet", ours).stdout.split():
+            found.docker("volume", "rm", *volumes)
 
 
 def zipped(**files: str) -> bytes:

@@ -69,6 +69,7 @@ def test_logs_are_followed_live(box: Any) -> None:
         ("/_esb/logs/f?tail=x", 400),
         ("/_esb/logs/f?tail=99999999", 400),
         ("/_esb/logs/f?follow=2", 400),
+        ("/_esb/logs/f?" + "&".join(f"a{number}=1" for number in range(50)), 400),
         ("/_esb/logs/f?lines=1", 400),
         ("/_esb/logs/..%2f..%2fstate", 404),
         ("/_esb/nothing", 404),

@@ -185,3 +185,12 @@ def test_invocation_types(value: str | None, runs: bool) -> None:
 def test_other_invocation_types_are_refused(value: str) -> None:
     with pytest.raises(LambdaError):
         invoke.invocation_type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"Description": "\\ud800"}', '{"Environment": {"Variables": {"A\\udfff": "x"}}}']
+)
+def test_half_of_a_letter_is_not_a_text(text: str) -> None:
+    with pytest.raises(InvalidRequestContent, match="half of a surrogate pair"):
+        requests.body_members(text.encode())
+    assert requests.body_members(b'{"Description": "\\ud83d\\ude00"}') == {"Description": "\U0001f600"}

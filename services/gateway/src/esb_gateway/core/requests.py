@@ -127,6 +127,7 @@ def body_members(body: bytes) -> dict[str, Any]:
         return {}
     try:
         members = parse_json(body)
+        _refuse_half_letters(body, members)
     except ValueError as error:
         raise InvalidRequestContent(f"Could not parse request body into json: {error}") from None
     if not isinstance(members, dict):
@@ -140,6 +141,16 @@ def parse_json(body: bytes) -> Any:
         return _STRICT.decode(body.decode())
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _refuse_half_letters(body: bytes, members: Any) -> None:
+    """ValueError for half of a surrogate pair, which no UTF-8 can carry; only an escape can bring one in."""
+    if b"\\u" not in body:
+        return
+    try:
+        json.dumps(members, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text holds half of a surrogate pair") from None
 
 
 def _no_constant(name: str) -> Any:

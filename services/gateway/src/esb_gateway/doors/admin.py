@@ -30,6 +30,7 @@ PART = 256 * 1024
 TAIL_DEFAULT = 100
 TAIL_MOST = 10_000
 FOLLOW_BEHIND = 4096
+PARAMETERS_MOST = 20
 _LOGS = re.compile(r"/_esb/logs/([a-zA-Z0-9-_]{1,64})")
 _CODE = re.compile(r"/_esb/code/([0-9a-f]{64})")
 _TEXT = (("Content-Type", "text/plain; charset=utf-8"),)
@@ -60,7 +61,10 @@ class AdminDoor:
         path, _, query = exchange.target.decode("latin-1").partition("?")
         if exchange.method not in (b"GET", b"HEAD"):
             return _refusal(405, "only GET is known here")
-        parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
+        try:
+            parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=PARAMETERS_MOST))
+        except ValueError:
+            return _refusal(400, f"a page has at most {PARAMETERS_MOST} parameters")
         if path == "/_esb/health":
             return Route(self._health)
         if path == "/_esb/status":

@@ -37,6 +37,7 @@ MAX_CODE_REQUEST = 70_167_211
 
 MAX_REQUEST = 1_048_576
 PAGE_MOST = 50
+PARAMETERS_MOST = 20
 FUNCTIONS = b"/2015-03-31/functions/"
 INVOCATIONS = b"/invocations"
 _NOT_YET = frozenset({b"x-amz-durable-execution-name", b"x-amz-tenant-id"})
@@ -264,7 +265,10 @@ def _query(exchange: Exchange, *known: str) -> dict[str, str]:
     text = exchange.target.partition(b"?")[2].decode("latin-1")
     if not text:
         return {}
-    parameters = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=20))
+    try:
+        parameters = dict(parse_qsl(text, keep_blank_values=True, max_num_fields=PARAMETERS_MOST))
+    except ValueError:
+        raise InvalidParameterValue(f"A request has at most {PARAMETERS_MOST} query parameters") from None
     for name in parameters:
         if name not in known:
             raise InvalidParameterValue(f"The operation has no parameter {name[:100]}")

@@ -31,7 +31,10 @@ NEXT = PREFIX + b"invocation/next"
 INIT_ERROR = PREFIX + b"init/error"
 INVOCATION = PREFIX + b"invocation/"
 MAX_ERROR = MAX_RESPONSE
-LIMITS = HttpLimits(idle_s=None, body_s=900.0, body_total_s=900.0, head_s=900.0)
+HEAD_MOST = 2 * 1024 * 1024
+"""AWS's runtime client repeats an error, up to a megabyte of it, in a header for X-Ray."""
+
+LIMITS = HttpLimits(head_bytes=HEAD_MOST, idle_s=None, body_s=900.0, body_total_s=900.0, head_s=900.0)
 """A worker is bounded by its invocation's deadline; its connections by their number."""
 
 CONNECTIONS = 64

@@ -1,0 +1,51 @@
+"""Whatever AWS's model of the Lambda API lets a client ask: an answer, no failure of ours, no wait."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+
+import pytest
+from e2e.box import Box
+from hostile.caller import FUNCTIONS, Caller
+from hostile.shapes import OPERATIONS, Generated, requests
+from hypothesis import HealthCheck, given, settings
+
+pytestmark = pytest.mark.box
+
+SHORT, SOAK = 300, 10_000
+PROMPT_S = 10.0
+"""A created function's default timeout is 3 s; the rest is this machine's noise."""
+
+
+def test_no_generated_request_fails_or_hangs(
+    caller: Caller, box: Box, request: pytest.FixtureRequest, record_property: object
+) -> None:
+    seen: Counter[int] = Counter()
+
+    @settings(
+        max_examples=SOAK if request.config.getoption("--soak") else SHORT,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(requests())
+    def judge(asked: Generated) -> None:
+        began = time.monotonic()
+        reply = caller.signed(asked.method, asked.target, asked.body, headers=asked.headers)
+        seen[reply.status] += 1
+        assert time.monotonic() - began < PROMPT_S
+        assert 200 <= reply.status < 500 or reply.status == 501, reply.body
+        if reply.status == 501:
+            assert reply.headers["x-amzn-errortype"] == "NotImplementedException"
+        assert reply.status != 403, reply.body
+
+    judge()
+    assert len(OPERATIONS) > 50
+    assert {200, 400, 404, 501} <= set(seen), seen
+    for function in json.loads(caller.signed("GET", FUNCTIONS).body)["Functions"]:
+        if function["FunctionName"] not in ("hello", "packed"):
+            assert caller.delete(function["FunctionName"]).status == 204
+    box.esb("up")
+    assert caller.keyed("Host: localhost", "Content-Length: 2", body=b"{}").status == 200
