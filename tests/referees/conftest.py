@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.conftest import ROOT, Workbench, bench
-from esb_builder import plan, run
+import stand_ins
+from esb_builder import build, ca, engine, plan, run
 from esb_builder.voice import Recorded
 from esb_cli.environments import Environments
-from esb_common.errors import Broken
+from esb_common.errors import Broken, NotPossibleHere
 from esb_common.ids import Digest
 
-__all__ = ["bench"]
-
 HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+HOME = Path(os.environ.get("ESB_HOME", ROOT / ".esb/home"))
 LONGEST_S = 300.0
 
 
@@ -65,14 +65,37 @@ def reaches_the_index(environments: Environments) -> bool:
     return run.run((environments.uv, *args), environ=environ, stdin=b"pip\n", check=False).code == 0
 
 
+@dataclass(frozen=True)
+class Built:
+    """The family of this checkout in an engine; Firecracker's files are stand-ins. Ids by name."""
+
+    engine: engine.Engine
+    shop: build.Workshop
+    ids: Mapping[str, Digest]
+
+
 @pytest.fixture(scope="session")
-def archives(bench: Workbench, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    environ = {**os.environ, "ESB_HOME": str(HOME)}
+    voice = Recorded()
+    try:
+        found = engine.ensure(engine.Place.from_environ(environ), voice)
+    except NotPossibleHere as error:
+        pytest.skip(error.fact)
+    ca.init(ca.Folders.from_environ(environ))
+    environ["ESB_ARTEFACTS"] = str(stand_ins.write(tmp_path_factory.mktemp("stand-ins")))
+    shop = build.Workshop.from_environ(ROOT, found, environ, voice)
+    return Built(found, shop, {one.name: one.id for one in build.build(shop, list(plan.FAMILY))})
+
+
+@pytest.fixture(scope="session")
+def archives(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Each built image as an archive of its own."""
     place = tmp_path_factory.mktemp("archives")
     found = {}
-    for name, image in bench.ids.items():
+    for name, image in built.ids.items():
         found[name] = place / f"{name.replace(':', '-')}.tar"
-        bench.shop.shelf.archive(found[name], {plan.FAMILY[name].reference: Digest(image)})
+        built.shop.shelf.archive(found[name], {plan.FAMILY[name].reference: image})
     return found
 
 

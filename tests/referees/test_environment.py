@@ -3,10 +3,9 @@
 import os
 import socket
 
-from conformance.conftest import ROOT
 from esb_builder.voice import Recorded
 from esb_cli.environments import Environments
-from referees.conftest import reaches_the_index
+from referees.conftest import ROOT, reaches_the_index
 
 
 def test_an_index_that_nobody_serves_is_not_reached() -> None:

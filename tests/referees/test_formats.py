@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.conftest import ROOT, Workbench
 from esb_builder import locked, sbom, verify
 from esb_builder.archive import Archive
 from esb_builder.sbom import FORMATS, Inventory, Pins
-from referees.conftest import Referees
+from referees.conftest import ROOT, Built, Referees
 from stocked_families import archives as stocked_archives
 from stocked_families import stocked
 
@@ -48,14 +47,14 @@ def test_bills_of_the_family_in_miniature_are_valid(
 
 @pytest.mark.engine
 def test_bills_of_the_built_images_are_valid(
-    bench: Workbench, archives: dict[str, Path], referees: Referees, tmp_path: Path
+    built: Built, archives: dict[str, Path], referees: Referees, tmp_path: Path
 ) -> None:
     pins = Pins.of(locked.read(ROOT))
     inventories = []
     for path in archives.values():
         with Archive(path) as archive:
             inventories += [sbom.inventory(one, pins) for one in verify.subjects([archive]).values()]
-    assert {one.image: one.id for one in inventories} == bench.ids
+    assert {one.image: one.id for one in inventories} == built.ids
     paths = written(tmp_path, inventories)
     assert referees.bills(*paths) == {path: [] for path in paths}
 

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from conformance.conftest import ROOT
 from esb_builder.plan import FAMILY
-from referees.conftest import Referees, exceptions
+from referees.conftest import ROOT, Referees, exceptions
 
 pytestmark = pytest.mark.network
 

@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from conformance.conftest import Workbench
 from esb_builder.plan import FAMILY
-from referees.conftest import HERE, Referees
+from referees.conftest import HERE, Built, Referees
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
@@ -17,7 +16,7 @@ def test_every_image_has_its_list() -> None:
 
 
 @pytest.mark.parametrize("image", FAMILY)
-def test_an_image_is_as_its_list_says(image: str, referees: Referees, bench: Workbench) -> None:
+def test_an_image_is_as_its_list_says(image: str, referees: Referees, built: Built) -> None:
     config = FOLDER / f"{image.replace(':', '-')}.yaml"
     reference = FAMILY[image].reference
     done = referees.call(
@@ -26,7 +25,7 @@ def test_an_image_is_as_its_list_says(image: str, referees: Referees, bench: Wor
         f"--image={reference}",
         f"--config={config}",
         "--output=json",
-        **bench.engine.environ,
+        **built.engine.environ,
     )
     report = json.loads(done.stdout)
     assert [one for one in report["Results"] if not one["Pass"]] == []

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conformance.conftest import ROOT
 from esb_builder import locked, sbom, verify
 from esb_builder.archive import Archive
 from esb_builder.plan import FAMILY
-from referees.conftest import Referees, exceptions
+from referees.conftest import ROOT, Referees, exceptions
 
 pytestmark = [pytest.mark.engine, pytest.mark.network]
 
