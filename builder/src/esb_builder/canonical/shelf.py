@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -142,5 +143,5 @@ def _file(path: str, content: bytes | Path) -> Item:
 def _link(source: Path, place: Path) -> None:
     try:
         os.link(source, place)
-    except OSError:
-        place.write_bytes(source.read_bytes())
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, place)
