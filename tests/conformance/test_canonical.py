@@ -1,12 +1,14 @@
 """Canonical images on a real engine: it gives them back as they are, and a new root CA moves one layer."""
 
-from dataclasses import replace
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from authorities import NOW, authority
 from conformance.conftest import Workbench
-from esb_builder import build, exchange, plan
+from esb_builder import build, exchange, plan, run
 from esb_builder.archive import Archive
 from esb_builder.ca import issue
 from esb_builder.canonical import is_canonical
@@ -23,6 +25,22 @@ def certificate(place: Path, name: str) -> dict[str, str]:
     key = issue.new_key()
     (place / name / "rootCA.crt").write_bytes(issue.pem(authority(key, name, key, name, NOW, 365)))
     return {"ESB_CERT_DIR": str(place / name)}
+
+
+@dataclass(frozen=True)
+class WithoutImageStore:
+    """The engine, calling itself one without containerd's image store."""
+
+    engine: exchange.Docker
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        return self.engine.environ
+
+    def docker(self, *args: str | Path, check: bool = True) -> run.Completed:
+        if args[0] == "info":
+            return run.Completed(0, '[["Backing Filesystem","extfs"]]', "")
+        return self.engine.docker(*args, check=check)
 
 
 def own_layers(shop: build.Workshop, image: Digest, parent: Digest | None) -> list[tuple[str, Digest]]:
@@ -51,15 +69,31 @@ def test_s17_another_root_ca_changes_one_layer_of_the_bases(bench: Workbench, tm
     assert [one for one in layers[0] if layers[0][one] != layers[1][one]] == [("esb-os-base", "trust")]
 
 
-def test_every_image_of_the_engine_is_canonical_and_has_the_id_that_was_built(
-    bench: Workbench, tmp_path: Path
+def test_an_image_that_is_saved_is_the_one_that_is_exported(bench: Workbench) -> None:
+    """The two ways out of an engine."""
+    shop = replace(bench.shop, engine=WithoutImageStore(bench.engine))
+    assert build.shelve(shop, BASES) == build.shelve(bench.shop, BASES)
+    assert "esb-built" not in bench.docker("image", "ls").stdout
+
+
+@pytest.fixture
+def family(bench: Workbench, tmp_path: Path) -> Iterator[dict[str, Digest]]:
+    """The family once more, under references of the test's own."""
+    references = {
+        f"esb-test-{os.getpid()}:{name.replace(':', '-')}": Digest(image) for name, image in bench.ids.items()
+    }
+    exchange.load(bench.engine, tmp_path, bench.shop.shelf, references)
+    yield references
+    bench.docker("image", "rm", *references)
+
+
+def test_what_was_loaded_is_saved_with_the_same_ids(
+    bench: Workbench, family: dict[str, Digest], tmp_path: Path
 ) -> None:
-    """What ``docker save`` gives back after ``docker load``, also for the manifests."""
-    path = tmp_path / "family.tar"
-    build.save(bench.engine, [plan.FAMILY[name] for name in bench.ids], path)
-    with Archive(path) as archive:
+    bench.engine.docker("save", "--output", tmp_path / "family.tar", *family)
+    with Archive(tmp_path / "family.tar") as archive:
         found = {image.id: image for image in archive.images()}
-    assert set(found) == set(bench.ids.values())
+    assert set(found) == set(family.values())
     for image in found.values():
         assert is_canonical(image.config)
         assert list(image.diff_ids) == bench.shop.shelf.layers(image.id)
