@@ -60,4 +60,5 @@ def _install(brought: Sequence[Path], environ: dict[str, str]) -> None:
     shown = run.run(("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"), environ=environ).stdout
     there = {line.split()[0] for line in shown.splitlines() if line.endswith(" installed")}
     lacking = [deb for deb in brought if deb.name.partition("_")[0] not in there]
-    run.run(("dpkg", "--install", *lacking), environ=environ)
+    install = ("apt-get", "-q", "-y", "install", "--no-install-recommends")
+    run.run((*install, *lacking), environ=environ)  # unlike dpkg, it minds what must be configured first
