@@ -174,6 +174,23 @@ def test_memory_is_limited(functions: Functions, aws: Any) -> None:
     assert call(aws, name, 16) == 16 << 20
 
 
+@pytest.mark.parametrize(
+    ("handler", "least", "most"),
+    [
+        ("x = bytearray(50 << 20); import os; os._exit(3)", 50, 128),
+        ("x = bytearray(50 << 20); import threading; threading.Event().wait()", 50, 128),
+        ("x = bytearray(600 << 20)", 126, 128),
+    ],
+)
+def test_the_report_says_what_a_worker_that_ended_had_used(
+    functions: Functions, aws: Any, handler: str, least: int, most: int
+) -> None:
+    name = functions.create(f"def handler(event, context):\n    {handler}\n", MemorySize=128, Timeout=2)
+    tail = base64.b64decode(aws.invoke(FunctionName=name, LogType="Tail")["LogResult"]).decode()
+    used = int(tail.partition("\tMax Memory Used: ")[2].partition(" MB")[0])
+    assert least <= used <= most
+
+
 def test_a_worker_is_warm_and_keeps_its_state(functions: Functions, aws: Any) -> None:
     name = functions.create(
         "count = 0\ndef handler(event, context):\n    global count; count += 1; return count\n"

@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 from esb_common.ids import Digest, RequestId, WorkerId
 from esb_gateway.core import events as ev
-from esb_gateway.core.fleet import AWAY_LEAST_S, RETURN_S, START_TIMEOUT_S, Fleet, Limits
+from esb_gateway.core.fleet import AWAY_LEAST_S, FAIR_S, RETURN_S, START_TIMEOUT_S, Fleet, Limits
 from esb_gateway.core.outcome import (
     FunctionFailed,
     InitFailed,
@@ -192,6 +192,79 @@ def test_room_that_is_coming_is_not_made_twice() -> None:
     assert play.arrive("i5", demand("c")) == []
     assert play.gone("w1", None) == [start("w3", "c")]
     assert play.gone("w2", None) == [start("w4", "c")]
+
+
+def saturated(play: Play, workers: int, name: str = "a") -> None:
+    """Keep ``workers`` of a function busy, with as many calls waiting behind."""
+    for number in range(1, workers + 1):
+        play.arrive(f"{name}{number}", demand(name, timeout_s=60))
+        play.started(f"w{number}")
+        play.polled(f"w{number}")
+    for number in range(1, workers + 1):
+        assert play.arrive(f"{name}-next{number}", demand(name, timeout_s=60)) == []
+
+
+def test_a_function_without_a_worker_gets_its_turn_from_a_saturated_one() -> None:
+    play = Play(Limits(4096, workers=2))
+    saturated(play, 2)
+    assert play.arrive("b1", demand("b", timeout_s=60)) == []
+    play.finished("w1", "a1", after=FAIR_S / 2)
+    assert play.polled("w1") == [hand("w1", "a-next1")]
+    play.finished("w2", "a2", after=FAIR_S / 2)
+    assert play.polled("w2") == [stop("w2")]
+    play.finished("w1", "a-next1")
+    assert play.polled("w1") == [hand("w1", "a-next2")]
+    assert play.gone("w2", None) == [start("w3", "b")]
+
+
+def test_a_function_that_has_a_worker_does_not_take_one_from_others() -> None:
+    play = Play(Limits(4096, workers=2))
+    play.idle("w1", "b0", demand("b", timeout_s=60))
+    play.arrive("b1", demand("b", timeout_s=60))
+    play.arrive("a1", demand("a", timeout_s=60))
+    play.started("w2")
+    play.polled("w2")
+    play.arrive("a2", demand("a", timeout_s=60))
+    play.arrive("b2", demand("b", timeout_s=60))
+    play.finished("w2", "a1", after=10)
+    assert play.polled("w2") == [hand("w2", "a2")]
+
+
+def test_one_place_is_shared_in_turns() -> None:
+    play = Play(Limits(4096, workers=1))
+    saturated(play, 1)
+    play.arrive("b1", demand("b", timeout_s=60))
+    play.finished("w1", "a1", after=FAIR_S)
+    assert play.polled("w1") == [stop("w1")]
+    assert play.gone("w1", None) == [start("w2", "b")]
+    play.started("w2")
+    assert play.polled("w2") == [hand("w2", "b1")]
+    play.finished("w2", "b1")
+    play.arrive("b2", demand("b"))
+    assert play.polled("w2") == [stop("w2")]
+    assert play.gone("w2", None) == [start("w3", "a")]
+
+
+def test_a_short_timeout_does_not_wait_for_its_turn_until_it_is_over() -> None:
+    play = Play(Limits(4096, workers=1))
+    saturated(play, 1)
+    play.arrive("b1", demand("b", timeout_s=1))
+    play.finished("w1", "a1", after=0.5)
+    assert play.polled("w1") == [stop("w1")]
+
+
+def test_a_large_function_gets_as_many_places_as_it_takes_and_nobody_takes_them_again() -> None:
+    play = Play(Limits(384))
+    saturated(play, 3)
+    play.arrive("b1", demand("b", 256, timeout_s=60))
+    play.finished("w1", "a1", after=FAIR_S)
+    assert play.polled("w1") == [stop("w1")]
+    assert play.gone("w1", None) == []
+    play.finished("w2", "a2")
+    assert play.polled("w2") == [stop("w2")]
+    play.finished("w3", "a3")
+    assert play.polled("w3") == [hand("w3", "a-next1")]
+    assert play.gone("w2", None) == [start("w4", "b")]
 
 
 def test_idle_workers_stop_down_to_zero() -> None:

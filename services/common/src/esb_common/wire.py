@@ -100,13 +100,15 @@ class Refused:
 class Exited:
     """The worker is gone with all its processes; exactly once per :class:`Started`.
 
-    ``code`` is the exit status; ``signal`` is set instead where a signal ended it.
+    ``code`` is the exit status; ``signal`` is set instead where a signal ended it. ``peak_memory`` is what it
+    used at most, in bytes, where the kernel counted: its peak-memory file may say nothing any more.
     """
 
     worker: ids.WorkerId
     code: int | None
     signal: int | None
     out_of_memory: bool = False
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

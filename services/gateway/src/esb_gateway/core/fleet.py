@@ -9,6 +9,8 @@ Nothing here knows sockets, clocks or the node. The rules:
 * When the capacity is taken, the longest-idle workers of other pools make room if that is enough.
   The rest waits in arrival order for at most its function's timeout, then is throttled; those for
   whom a worker is starting at that moment wait for its init, which has its own limit.
+* A function that has no worker at all gets the next room before any other grows. After a second of waiting
+  it gets that room made: workers of others that have answered end, one after the other, until it suffices.
 * Whatever ends a worker before its first poll fails exactly one waiting invocation, so a broken
   function never loops and never waits for ever.
 * A worker that has answered gets :data:`RETURN_S` to ask again before another is started in its
@@ -46,6 +48,9 @@ START_TIMEOUT_S = 60.0
 
 RETURN_S = 0.05
 """How long a worker that has answered counts as about to be free."""
+
+FAIR_S = 1.0
+"""How long a function without a worker waits before others' workers end for it; half its timeout at most."""
 
 AWAY_LEAST_S = 1.0
 """What a worker has at least, after its answer, to ask for more."""
@@ -92,7 +97,18 @@ class _Pool:
     returning: set[Worker] = field(default_factory=set)
     starting: int = 0
     retired: bool = False
+    handed: float = -NEVER
     watched: float = NEVER
+
+    @property
+    def unserved(self) -> bool:
+        """Whether invocations wait and no worker is there or coming."""
+        return bool(self.waiting) and all(worker.state is State.STOPPING for worker in self.workers)
+
+    @property
+    def unserved_since(self) -> float:
+        """When the oldest waiting invocation arrived, or another was last handed over, if that was later."""
+        return max(self.waiting[0].arrived, self.handed)
 
     def supply(self, now: float) -> int:
         """Workers that will take a waiting invocation without anything being started."""
@@ -204,6 +220,7 @@ class Fleet:
     def _hand(self, worker: Worker, waiting: _Waiting, now: float) -> None:
         worker.become(State.BUSY, now, now + waiting.timeout_s)
         worker.invocation = waiting.invocation
+        self._pools[worker.function].handed = now
         self._watch(worker)
         self._out.append(ev.Hand(worker.id, waiting.invocation))
 
@@ -261,6 +278,9 @@ class Fleet:
             pool.starting -= 1
         else:
             pool.returning.discard(worker)
+            if self._hungry and self._is_owed(worker, now):
+                self._stop(worker, now)
+                return
         waiting = self._next_waiting(pool)
         if waiting is not None:
             self._hand(worker, waiting, now)
@@ -356,18 +376,21 @@ class Fleet:
             self._out.append(ev.StartWorker(worker.id, pool.function))
 
     def _hungriest(self, now: float) -> _Pool | None:
-        """The pool whose oldest invocation without a prospect has waited longest."""
-        best: tuple[float, _Pool] | None = None
+        """The pool whose oldest invocation without a prospect has waited longest; unserved pools first."""
+        best: tuple[bool, float, float] | None = None
+        hungriest = None
         for pool in self._hungry.values():
             supply = pool.supply(now)
             if supply > pool.starting:
                 soon = min(w.soon_until for w in pool.returning if w.soon_until > now)
                 self._wake(pool, soon)
             if len(pool.waiting) > supply:
-                arrived = pool.waiting[supply].arrived
-                if best is None or arrived < best[0]:
-                    best = (arrived, pool)
-        return best[1] if best else None
+                unserved = pool.unserved
+                since = pool.unserved_since if unserved else pool.waiting[supply].arrived
+                rank = (not unserved, since, pool.handed)
+                if best is None or rank < best:
+                    best, hungriest = rank, pool
+        return hungriest
 
     def _make_room(self, pool: _Pool, now: float) -> None:
         """Stop just as many idle workers of others as help; room that is coming counts."""
@@ -385,6 +408,17 @@ class Fleet:
                 helpful = number
         for worker in others[:helpful]:
             self._stop(worker, now)
+
+    def _is_owed(self, worker: Worker, now: float) -> bool:
+        """Whether a function without any worker has waited long enough for the room that this one takes."""
+        room = self.limits.budget - self._used + self._leaving
+        return any(
+            pool.unserved
+            and room < pool.charge
+            and pool.unserved_since + min(FAIR_S, pool.waiting[0].timeout_s / 2) <= now
+            for pool in self._hungry.values()
+            if pool.function != worker.function
+        )
 
     def _stop(self, worker: Worker, now: float) -> None:
         pool = self._pools[worker.function]

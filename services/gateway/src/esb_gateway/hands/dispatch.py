@@ -42,6 +42,7 @@ class _Worker:
     door: WorkerDoor
     started: float
     peak_memory: int | None
+    last_peak: int | None = None
     output: WorkerOutput = field(init=False)
     init_ms: float | None = None
     reported_init: bool = False
@@ -178,6 +179,9 @@ class Dispatch:
         self._functions.pop(message.worker, None)
 
     def exited(self, message: wire.Exited) -> None:
+        held = self._workers.get(message.worker)
+        if held is not None:
+            held.last_peak = message.peak_memory
         self._from_node(ev.WorkerGone(message.worker, message.code, message.signal, message.out_of_memory))
         self._functions.pop(message.worker, None)
         self._let_go(message.worker)
@@ -303,8 +307,9 @@ class Dispatch:
 
 
 def _peak(held: _Worker) -> int | None:
-    if held.peak_memory is None:
-        return None
+    """Bytes that a worker used at most: told with its end, read from its file before."""
+    if held.last_peak is not None or held.peak_memory is None:
+        return held.last_peak
     try:
         return int(os.pread(held.peak_memory, 32, 0))
     except (OSError, ValueError):

@@ -272,5 +272,6 @@ class Desk:
 
     def _exited(self, name: ids.WorkerId, exit_: Exit) -> list[Command]:
         worker = self._workers.pop(name)
-        told = self._tell(worker.peer, wire.Exited(name, exit_.code, exit_.signal, exit_.out_of_memory))
+        exited = wire.Exited(name, exit_.code, exit_.signal, exit_.out_of_memory, exit_.peak_memory)
+        told = self._tell(worker.peer, exited)
         return told + self._welcome_if_ready()

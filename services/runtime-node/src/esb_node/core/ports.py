@@ -35,6 +35,8 @@ class Exit:
     code: int | None
     signal: int | None
     out_of_memory: bool = False
+    peak_memory: int | None = field(default=None, compare=False)
+    """Bytes, measured and so no part of what an end *is*; None where the kernel counts for nobody."""
 
 
 class StartRefused(Exception):

@@ -47,6 +47,10 @@ class Group:
         """A descriptor of the peak memory in bytes (decimal). The caller closes it."""
         return os.open(self.peak_file, os.O_RDONLY | os.O_CLOEXEC)
 
+    def peak(self) -> int:
+        """The peak memory in bytes."""
+        return int(self.peak_file.read_text())
+
     def killed_for_memory(self) -> bool:
         """Whether the kernel has killed a member because the group was at its memory limit."""
         lines = (line.split() for line in self.events_file.read_text().splitlines())

@@ -63,10 +63,19 @@ class Groups:
 
     def open_peak(self, name: str) -> int | None:
         """A descriptor of the peak memory in bytes (decimal); None where the kernel does not count it."""
-        file = self.memory / name / ("memory.peak" if self.unified else "memory.max_usage_in_bytes")
         with contextlib.suppress(FileNotFoundError):
-            return os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            return os.open(self._peak_file(name), os.O_RDONLY | os.O_CLOEXEC)
         return None
+
+    def peak(self, name: str) -> int | None:
+        """The peak memory in bytes; None where the kernel does not count it, or the group is gone."""
+        try:
+            return int(self._peak_file(name).read_text())
+        except OSError:
+            return None
+
+    def _peak_file(self, name: str) -> Path:
+        return self.memory / name / ("memory.peak" if self.unified else "memory.max_usage_in_bytes")
 
     def killed_for_memory(self, name: str) -> bool:
         """Whether the kernel killed a process of ``name`` at its memory limit; no where the group is gone."""

@@ -100,10 +100,11 @@ class ContainerdWorker:
             if status is None:
                 self._log.warning("exit status lost; told as SIGKILL", worker=self._task.name)
             out_of_memory = self._groups.killed_for_memory(self._task.name)
+            peak = self._groups.peak(self._task.name)
             await self._clear()
         finally:
             os.close(self._task.process)
-        return _exit(status, out_of_memory)
+        return _exit(status, out_of_memory, peak)
 
     async def _status(self) -> int | None:
         """The exit status; None where it is lost.
@@ -136,13 +137,13 @@ class ContainerdWorker:
             self._log.error("not all of a worker was removed", worker=self._task.name, fact=str(error))
 
 
-def _exit(status: int | None, out_of_memory: bool) -> Exit:
+def _exit(status: int | None, out_of_memory: bool, peak: int | None) -> Exit:
     """``status`` as code or signal. A lost one counts as killed: whatever it was, it was not a clean end."""
     if status is None:
-        return Exit(None, signal.SIGKILL, out_of_memory)
+        return Exit(None, signal.SIGKILL, out_of_memory, peak)
     if _SIGNALLED < status <= _SIGNALLED + _LAST_SIGNAL:
-        return Exit(None, status - _SIGNALLED, out_of_memory)
-    return Exit(status, None, out_of_memory)
+        return Exit(None, status - _SIGNALLED, out_of_memory, peak)
+    return Exit(status, None, out_of_memory, peak)
 
 
 async def end_task(containerd: Containerd, name: str) -> None:

@@ -383,23 +383,26 @@ class ProcessDriver:
     async def _finish(self, worker: _Worker) -> Exit:
         """Wait for the end of all its processes, then give back what the start took."""
         status = await worker.ended
-        out_of_memory = await asyncio.to_thread(self._give_back, worker)
+        out_of_memory, peak = await asyncio.to_thread(self._give_back, worker)
         del self._workers[worker.name]
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
-            return Exit(None, number, out_of_memory and number == signal.SIGKILL and not worker.stopped)
-        return Exit(os.WEXITSTATUS(status), None)
+            killed = out_of_memory and number == signal.SIGKILL and not worker.stopped
+            return Exit(None, number, killed, peak)
+        return Exit(os.WEXITSTATUS(status), None, peak_memory=peak)
 
-    def _give_back(self, worker: _Worker) -> bool:
-        out_of_memory = False
+    def _give_back(self, worker: _Worker) -> tuple[bool, int | None]:
+        """Remove all that the start made; whether memory ran out, and the peak of it."""
+        out_of_memory, peak = False, None
         try:
             if worker.group is not None:
                 out_of_memory = worker.group.killed_for_memory()
+                peak = worker.group.peak()
                 worker.group.remove()
             _remove_tree(worker.folder)
         except OSError as error:
             self._log.error("a worker left something behind; the next node sweeps it", reason=str(error))
-        return out_of_memory
+        return out_of_memory, peak
 
 
 async def _receive(report: socket.socket) -> tuple[bytes, list[int], str] | None:
