@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import threading
 from pathlib import Path
@@ -129,3 +130,15 @@ def test_a_persons_own_index_and_pips_are_respected(checkout: Checkout) -> None:
         checkout.root, base | {"PIP_INDEX_URL": "https://pip.example/simple"}, checkout.voice
     )
     assert of_pip.uv_environ()["UV_DEFAULT_INDEX"] == "https://pip.example/simple"
+
+
+def test_wheels_that_a_bundle_brought_for_this_lock_are_taken_without_the_index(checkout: Checkout) -> None:
+    offline = checkout.root / "home/offline"
+    offline.mkdir(parents=True)
+    lock = checkout.root / "services/gateway/requirements.lock"
+    (offline / "locks").write_text(f"{hashlib.sha256(lock.read_bytes()).hexdigest()}\n")
+    checkout.environments.environment("gateway")
+    checkout.environments.environment("node")
+    gateway, node = (call for call in checkout.calls() if call.startswith("pip sync"))
+    assert f"--offline --no-index --find-links {offline}/wheels" in gateway
+    assert "--no-index" not in node
