@@ -2,10 +2,12 @@
 
 0  done          2  misuse             4  the box does not answer    130  Ctrl-C
 1  we broke      3  not possible here  5  an input is refused        143  SIGTERM
+6  not shown (esb verify --conformance)
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -79,6 +81,7 @@ cli = Lazy(
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command; the exit code. Nothing but a bug of ours ends with a trace."""
     signal.signal(signal.SIGTERM, _terminated)
+    os.umask(0o022)  # other users run what we make; what is secret gets its mode by name
     printer = Printer(as_json=wants_json(arguments))
     try:
         return _run(arguments, Session(environ, REPOSITORY, printer))
