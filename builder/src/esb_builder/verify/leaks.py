@@ -38,10 +38,9 @@ def nothing(subject: Subject, scene: Scene) -> Iterator[Finding]:
         if content != constant:
             yield Finding("it tells of the machine that built", path, MEND)
     for path, node in subject.tree.nodes.items():
-        if node.kind == "file" and path.startswith(("etc/", "root/", "home/", "app/")):
-            told = _told(path, subject.tree.read(path) or b"") if _interesting(path) else ""
-            if told:
-                yield Finding(told, path, MEND)
+        read = node.kind == "file" and _interesting(path)
+        if read and (told := _told(path, subject.tree.read(path) or b"")):
+            yield Finding(told, path, MEND)
 
 
 def _interesting(path: str) -> bool:
