@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import zipfile
 from pathlib import Path
@@ -59,6 +60,51 @@ def test_a_chain_of_links_does_not_get_out(tmp_path: Path) -> None:
     chain = archive(("a/b/c/", b"", 0), ("x", b"a/b/c", LINK), ("a/y", b"../x/../../../..", LINK))
     with pytest.raises(BadArchive, match="leaves"):
         unpack(chain, inside)
+
+
+def tree(folder: Path) -> list[tuple[str, int]]:
+    return sorted((str(path.relative_to(folder)), path.lstat().st_mode) for path in folder.rglob("*"))
+
+
+def test_a_link_is_never_made_through_an_earlier_one(tmp_path: Path) -> None:
+    inside = tmp_path / "outer" / "inside"
+    inside.mkdir(parents=True)
+    way_out = archive(
+        ("x/y/z/w/up", b"../../../..", LINK),
+        ("esc", b"x/y/z/w/up/../..", LINK),
+        ("esc/etc/evil", b"../../app.py", LINK),
+        file("app.py"),
+    )
+    with pytest.raises(BadArchive, match="leaves"):
+        unpack(way_out, inside)
+    assert [name for name, _ in tree(tmp_path) if not name.startswith("outer/inside/")] == [
+        "outer",
+        "outer/inside",
+    ]
+
+
+def test_not_even_through_one_that_stays_inside(tmp_path: Path) -> None:
+    through = archive(file("a/data"), ("b", b"a", LINK), ("b/c/link", b"../data", LINK))
+    with pytest.raises(BadArchive, match="a link and a folder at once"):
+        unpack(through, tmp_path)
+    assert not (tmp_path / "a/c").exists()
+
+
+def test_a_link_that_a_later_one_leads_astray_is_refused(tmp_path: Path) -> None:
+    astray = archive(file("p/q"), ("d/a", b"b/../..", LINK), ("d/b", b"../p", LINK), ("c", b"d/a/x", LINK))
+    with pytest.raises(BadArchive, match="leaves"):
+        unpack(astray, tmp_path)
+
+
+def test_folders_are_open_to_all_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        unpack(archive(file("a/b/data"), ("c/d/", b"", 0), ("e/link", b"../a", LINK)), tmp_path)
+    finally:
+        os.umask(before)
+    folders = [path for path in tmp_path.rglob("*") if path.is_dir() and not path.is_symlink()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o755}
+    assert len(folders) == 5
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:

@@ -54,23 +54,67 @@ def _unpack_all(opened: zipfile.ZipFile, into: Path, allowance: _Allowance) -> N
     entries = opened.infolist()
     if len(entries) > MOST_ENTRIES:
         raise BadArchive(f"{len(entries)} entries; at most {MOST_ENTRIES} are allowed")
-    links = []
+    tree, links = _Tree(into), []
     for entry in entries:
         target = into / _inside(entry.filename)
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if entry.is_dir():
-            _make_folder(target, entry)
+            tree.make_folder(target, entry)
         elif kind == stat.S_IFLNK:
             links.append((target, entry))
         elif kind in (0, stat.S_IFREG):
-            _write(opened, entry, target, allowance)
+            _write(opened, entry, target, tree, allowance)
         else:
             raise BadArchive(f"{entry.filename} is neither a file, a folder nor a link")
-    # Links come last: no entry can be written through one.
+    # Links come last: no file can be written through one.
     for target, entry in links:
-        _link(opened, entry, target, into)
+        _link(opened, entry, target, tree)
+    # Once more: a link may have led elsewhere when those after it were not yet there.
     for target, entry in links:
-        _require_inside(target, entry, into)
+        tree.require_inside(target, entry)
+
+
+class _Tree:
+    """The folders that this archive has made below ``into``, which began empty.
+
+    An entry is only ever created in a folder of ours: a name that exists and is none of them is a file or
+    a link, and nothing is made below it. So no path of an entry leads through a link.
+    """
+
+    def __init__(self, into: Path) -> None:
+        self._into = into
+        self._real = into.resolve()
+        self._folders = {into}
+
+    def make_folder(self, folder: Path, entry: zipfile.ZipInfo) -> None:
+        """``folder`` and what is missing above it, open to all whatever the umask."""
+        if folder in self._folders:
+            return
+        self.make_folder(folder.parent, entry)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            kind = "link" if folder.is_symlink() else "file"
+            raise BadArchive(f"{entry.filename}: one name is a {kind} and a folder at once") from None
+        folder.chmod(0o755)
+        self._folders.add(folder)
+
+    def require_inside(self, link: Path, entry: zipfile.ZipInfo) -> None:
+        """A chain of links, each innocent by its text, may still leave: look where it ends."""
+        try:
+            inside = link.resolve().is_relative_to(self._real)
+        except (OSError, RuntimeError):  # a loop
+            inside = False
+        if not inside:
+            link.unlink()
+            raise BadArchive(f"{entry.filename} is a link that leaves the archive")
+
+    def require_text_inside(self, link: Path, points_to: str, entry: zipfile.ZipInfo) -> None:
+        """What the text alone says, before anything is made of it."""
+        parents = link.relative_to(self._into).parent.parts
+        landing = posixpath.normpath(posixpath.join(*parents, points_to))
+        if posixpath.isabs(points_to) or landing.split("/")[0] == ".." or not points_to or "\0" in points_to:
+            raise BadArchive(f"{entry.filename} is a link that leaves the archive")
 
 
 def _inside(name: str) -> PurePosixPath:
@@ -80,45 +124,28 @@ def _inside(name: str) -> PurePosixPath:
     return path
 
 
-def _make_folder(target: Path, entry: zipfile.ZipInfo) -> None:
+def _write(
+    opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, tree: _Tree, allowance: _Allowance
+) -> None:
+    tree.make_folder(target.parent, entry)
     try:
-        target.mkdir(mode=0o755, parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise BadArchive(f"{entry.filename} is a file and a folder at once") from None
-
-
-def _write(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, allowance: _Allowance) -> None:
-    try:
-        target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         with opened.open(entry) as source, target.open("wb") as sink:
             while chunk := source.read(_CHUNK):
                 allowance.take(len(chunk))
                 sink.write(chunk)
             executable = 0o111 if entry.external_attr >> 16 & 0o111 else 0
             os.fchmod(sink.fileno(), 0o644 | executable)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        raise BadArchive(f"{entry.filename} is a file and a folder at once") from None
+    except IsADirectoryError:
+        raise BadArchive(f"{entry.filename}: one name is a file and a folder at once") from None
 
 
-def _link(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, into: Path) -> None:
+def _link(opened: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, tree: _Tree) -> None:
     with opened.open(entry) as source:
-        raw = source.read(_LONGEST_LINK)
-    points_to = os.fsdecode(raw)
-    landing = posixpath.normpath(posixpath.join(*target.relative_to(into).parent.parts, points_to))
-    if posixpath.isabs(points_to) or landing.split("/")[0] == ".." or not points_to or "\0" in points_to:
-        raise BadArchive(f"{entry.filename} is a link that leaves the archive")
-    target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        points_to = os.fsdecode(source.read(_LONGEST_LINK))
+    tree.require_text_inside(target, points_to, entry)
+    tree.make_folder(target.parent, entry)
     try:
         target.symlink_to(points_to)
     except FileExistsError:
         raise BadArchive(f"{entry.filename} appears twice") from None
-
-
-def _require_inside(target: Path, entry: zipfile.ZipInfo, into: Path) -> None:
-    """A chain of links, each innocent by its text, may still leave: look where it ends."""
-    try:
-        inside = target.resolve().is_relative_to(into.resolve())
-    except (OSError, RuntimeError):  # a loop
-        inside = False
-    if not inside:
-        raise BadArchive(f"{entry.filename} is a link that leaves the archive")
+    tree.require_inside(target, entry)
