@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from esb_cli.box import embedded
 from esb_cli.box.layout import Layout, layout
-from esb_common.errors import Misuse
+from esb_cli.box.supervisor import Note
+from esb_common.errors import BadInput, Misuse
 
 
 def box(tmp_path: Path, **environ: str) -> Layout:
@@ -71,8 +72,9 @@ def test_the_mark_changes_with_a_setting_and_with_a_certificate(
 def test_no_supervisor_is_believed_by_its_number_alone(tmp_path: Path) -> None:
     place = box(tmp_path)
     place.box.mkdir(parents=True)
-    (place.box / "supervisor.json").write_text(f'{{"pid": {os.getpid()}, "began": "1", "fingerprint": "x"}}')
+    Note(os.getpid(), "1", "x", {"gateway": 1}).write(place.box / "running.json")
     assert embedded.running(place) is None
+    assert embedded.programs(place) == {}
     assert not embedded.stop(place)
 
 
@@ -95,3 +97,12 @@ def test_the_box_remembers_its_mode(tmp_path: Path) -> None:
     assert place.started_mode() == "embedded"
     place.forget()
     assert place.started_mode() is None
+
+
+def test_sources_that_the_gateways_user_cannot_read_are_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir(mode=0o755)
+    (tmp_path / "src/app.py").touch(0o644)
+    embedded.refuse_unreadable([tmp_path / "src"])
+    (tmp_path / "src/app.py").chmod(0o600)
+    with pytest.raises(BadInput, match=r"app\.py is readable by its owner only"):
+        embedded.refuse_unreadable([tmp_path / "src"])

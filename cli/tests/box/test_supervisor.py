@@ -1,6 +1,5 @@
 """The supervisor as a real process over small shell programs."""
 
-import json
 import os
 import select
 import signal
@@ -10,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from esb_cli.box.supervisor import HOPELESS, Program, decode, encode
+from esb_cli.box.supervisor import HOPELESS, Note, Program, began, decode, encode, read_note
 
 ROOT = Path(__file__).parents[3]
 WAIT_S = 20
@@ -36,7 +35,8 @@ class Supervised:
                 "-m",
                 "esb_cli.box.supervisor",
                 folder / "programs.json",
-                folder / "running.json",
+                self.note,
+                "mark",
             ],
             env={"PYTHONPATH": os.pathsep.join(map(str, paths))},
         )
@@ -106,8 +106,25 @@ def test_the_note_says_which_process_is_which(tmp_path: Path, supervised: list[S
     first = int(one.line())
     os.kill(first, signal.SIGKILL)
     second = int(one.line())
-    while (noted := json.loads(one.note.read_text())) != {"p0": second}:
-        assert noted in ({}, {"p0": first})
+    while (noted := read_note(one.note)) is None or noted.programs != {"p0": second}:
+        assert noted is None or noted.programs in ({}, {"p0": first})
+    assert (noted.pid, noted.fingerprint, noted.alive()) == (one.process.pid, "mark", True)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "{", '{"pid": 1}'])
+def test_a_note_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "note").write_text(text)
+    assert read_note(tmp_path / "note") is None
+    assert read_note(tmp_path / "none") is None
+
+
+def test_a_process_is_known_by_its_start_and_not_by_its_number_alone() -> None:
+    own = os.getpid()
+    assert Note(own, began(own), "", {}).alive()
+    assert not Note(own, "1", "", {}).alive()
+    gone = subprocess.Popen(["/bin/true"])
+    gone.wait()
+    assert not Note(gone.pid, began(gone.pid), "", {}).alive()
 
 
 def test_programs_die_with_a_killed_supervisor(tmp_path: Path, supervised: list[Supervised]) -> None:

@@ -36,6 +36,10 @@ class Refused(Broken):
         self.name = name
 
 
+class Untrusted(Unhealthy):
+    """Whoever answers has no certificate that our trust file vouches for."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What an invocation gave: the payload, AWS's function error if any, the log's tail if asked for."""
@@ -82,7 +86,7 @@ class Gateway:
             connection.request(method, path, body, headers | self._signature(method, path, body or b""))
             response = connection.getresponse()
         except ssl.SSLCertVerificationError as error:
-            raise Unhealthy(
+            raise Untrusted(
                 f"{self.url} is not trusted through {self.trust}: {error.verify_message}",
                 "another program may be listening there; ./esb ca show",
             ) from None
@@ -119,13 +123,15 @@ class Gateway:
         page: dict[str, Any] = self.call("GET", "/_esb/status", timeout_s=5)
         return page
 
-    def healthy(self) -> bool:
-        """Whether the gateway answers and has its node."""
+    def unhealthy(self) -> str | None:
+        """Why the box cannot answer yet; None where it can. :class:`Untrusted` where it is another's door."""
         try:
             self.call("GET", "/_esb/health", timeout_s=5)
-        except (Unhealthy, Refused):
-            return False
-        return True
+        except Untrusted:
+            raise
+        except (Unhealthy, Refused) as error:
+            return error.fact
+        return None
 
     def invoke(self, name: str, payload: bytes, *, tail: bool = False) -> Answer:
         """Call a function and wait for its answer, up to AWS's longest timeout."""

@@ -67,9 +67,9 @@ class Containers:
             self._compose(found, "up", "--detach", "--no-build", "--pull=never", "--remove-orphans")
 
     def gave_up(self) -> bool:
-        """Whether a container has ended and is not being started again."""
+        """Whether a container has ended, or ends again and again."""
         found = engine.ensure(self._place, self.session.printer)
-        return any(one["State"] in ("exited", "dead") for one in self._listed(found))
+        return any(one["State"] in ("exited", "dead", "restarting") for one in self._listed(found))
 
     def last_words(self) -> str:
         """The last lines of both containers."""
@@ -123,8 +123,9 @@ class Containers:
         return [json.loads(line) for line in lines if line.strip()]
 
     def _compose(self, found: engine.Engine, *arguments: str) -> run.Completed:
-        plain = () if self.layout.http_port is None else ("docker-compose.http.yml",)
-        names = ("docker-compose.yml", self.way.overlay, *plain)
+        ports = {"http": self.layout.http_port, "metrics": self.layout.metrics_port}
+        wanted = [f"docker-compose.{name}.yml" for name, port in ports.items() if port is not None]
+        names = ("docker-compose.yml", self.way.overlay, *wanted)
         files = [f"--file={self.session.repository / name}" for name in names]
         return run.run(("docker", "compose", *files, *arguments), environ=self._environ(found))
 
@@ -140,6 +141,7 @@ class Containers:
             "ESB_HTTP_PORT": str(self.layout.http_port or ""),
             "ESB_IMAGE_DIR": str(self.layout.images),
             "ESB_LISTEN": self.layout.listen,
+            "ESB_METRICS_PORT": str(self.layout.metrics_port or ""),
             "ESB_NO_AUTHENTICATION": "" if self.layout.authenticated else "1",
             "ESB_OPEN": "1" if self.layout.open else "",
             "ESB_UID": str(self.layout.uid),

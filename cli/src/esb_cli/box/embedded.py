@@ -5,12 +5,14 @@ differs, so a second ``up`` costs one health check. The gateway gets a private v
 system (``python -m esb_node.sandbox``) and drops to its own user where root starts it: its
 interpreter may lie in a home that only root may enter. The node keeps what rights it has.
 
-State lies in ``${ESB_HOME}/box`` (data, run, node, log); ``supervisor.json`` there says what
-runs, under which process id and start time, so that nobody else's process is ever signalled.
+State lies in ``${ESB_HOME}/box`` (data, run, node, log). The supervisor's own note there says what runs,
+under which process id and start time, so that nobody else's process is ever signalled, and a supervisor
+is found even where the ``up`` that started it was interrupted.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -18,16 +20,17 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esb_builder import run
-from esb_common.errors import Broken
+from esb_common.errors import BadInput, Broken
 
 from esb_cli.box.layout import REPOSITORY, Layout
-from esb_cli.box.supervisor import GRACE_S, Program, encode
+from esb_cli.box.supervisor import GRACE_S, Note, Program, encode, read_note
 from esb_cli.framework import Session
 
 _FOLDERS = ("data", "run", "node", "log")
@@ -55,8 +58,10 @@ class Embedded:
     layout: Layout
 
     def prepare(self) -> None:
-        """Make the environments."""
+        """Make the environments, and see that the gateway's user could read its sources."""
         self._interpreters()
+        if os.getuid() == 0:
+            refuse_unreadable(sources("gateway"))
 
     def start(self) -> None:
         """Let the supervisor run what the plan says."""
@@ -87,6 +92,17 @@ class Embedded:
 def sources(service: str) -> list[Path]:
     """The source folders of one service: the shared vocabulary and its own."""
     return [REPOSITORY / "services/common/src", REPOSITORY / "services" / service / "src"]
+
+
+def refuse_unreadable(folders: list[Path]) -> None:
+    """BadInput for the first file below ``folders`` that only its owner may read."""
+    for path in sorted(found for folder in folders for found in (folder, *folder.rglob("*"))):
+        wanted = 0o005 if path.is_dir() else 0o004
+        if path.stat().st_mode & wanted != wanted:
+            raise BadInput(
+                f"{path} is readable by its owner only, and the gateway runs as another user",
+                f"chmod -R go+rX {REPOSITORY / 'services'}",
+            )
 
 
 def plan(layout: Layout, interpreters: Interpreters, environ: Mapping[str, str]) -> list[Program]:
@@ -155,11 +171,8 @@ def _note(layout: Layout) -> Path:
 
 def programs(layout: Layout) -> dict[str, dict[str, object]]:
     """The process of each program that runs, by name."""
-    try:
-        pids: dict[str, int] = json.loads(_note(layout).read_text())
-    except FileNotFoundError:
-        return {}
-    return {name: {"pid": pid} for name, pid in pids.items()} if running(layout) else {}
+    there = running(layout)
+    return {name: {"pid": pid} for name, pid in there.programs.items()} if there else {}
 
 
 def _view_file(layout: Layout) -> Path:
@@ -196,50 +209,51 @@ def fingerprint(programs: list[Program], interpreters: Interpreters, certificate
     return known.hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A supervisor that lives: its process, when that began, and what it was started for."""
-
-    pid: int
-    began: str
-    fingerprint: str
-
-    def alive(self) -> bool:
-        """Whether that very process is still there."""
-        return _began(self.pid) == self.began
-
-
-def running(layout: Layout) -> Running | None:
+def running(layout: Layout) -> Note | None:
     """The supervisor of this box, if it lives."""
-    try:
-        found = Running(**json.loads((layout.box / "supervisor.json").read_text()))
-    except FileNotFoundError:
-        return None
-    return found if found.alive() else None
+    found = read_note(_note(layout))
+    return found if found and found.alive() else None
 
 
 def start(layout: Layout, interpreters: Interpreters, environ: Mapping[str, str]) -> bool:
-    """Bring the box to its plan; False where it already ran like that."""
+    """Bring the box to its plan; False where it already ran like that. One at a time per home."""
     programs = plan(layout, interpreters, environ)
     mark = fingerprint(programs, interpreters, layout.certificates)
-    there = running(layout)
-    if there and there.fingerprint == mark:
-        return False
-    stop(layout)
-    _make_folders(layout)
-    _view_file(layout).write_text(json.dumps(view(layout, interpreters), indent=1))
+    with _alone(layout):
+        there = running(layout)
+        if there and there.fingerprint == mark:
+            return False
+        stop(layout)
+        _make_folders(layout)
+        _view_file(layout).write_text(json.dumps(view(layout, interpreters), indent=1))
+        _supervise(layout, programs, mark, environ)
+    return True
+
+
+def _supervise(layout: Layout, programs: list[Program], mark: str, environ: Mapping[str, str]) -> None:
+    """Start the supervisor and wait for its note."""
     listing = layout.box / "programs.json"
     listing.write_text(encode(programs))
     listing.chmod(0o600)
     here = [str(REPOSITORY / part / "src") for part in ("cli", "builder", "services/common")]
     child = run.daemon(
-        [sys.executable, "-m", "esb_cli.box.supervisor", listing, _note(layout)],
+        [sys.executable, "-m", "esb_cli.box.supervisor", listing, _note(layout), mark],
         environ=run.clean(environ, PYTHONPATH=os.pathsep.join(here), PYTHONDONTWRITEBYTECODE="1"),
         log=layout.box / "log/supervisor.log",
     )
-    now = {"pid": child.pid, "began": _began(child.pid), "fingerprint": mark}
-    (layout.box / "supervisor.json").write_text(json.dumps(now))
-    return True
+    give_up = time.monotonic() + GRACE_S
+    while running(layout) is None and child.poll() is None:
+        if time.monotonic() > give_up:
+            raise Broken("the supervisor does not start", _last_words(layout))
+        time.sleep(0.005)
+
+
+@contextmanager
+def _alone(layout: Layout) -> Iterator[None]:
+    layout.home.mkdir(parents=True, exist_ok=True)
+    with (layout.home / "box.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _last_words(layout: Layout) -> str:
@@ -256,13 +270,12 @@ def stop(layout: Layout, *, volumes: bool = False) -> bool:
     there = running(layout)
     if there:
         _end(there)
-    (layout.box / "supervisor.json").unlink(missing_ok=True)
     if volumes and layout.box.exists():
         shutil.rmtree(layout.box)
     return there is not None
 
 
-def _end(there: Running) -> None:
+def _end(there: Note) -> None:
     try:
         pidfd = os.pidfd_open(there.pid)
     except ProcessLookupError:
@@ -278,18 +291,6 @@ def _end(there: Running) -> None:
             time.sleep(0.01)
     finally:
         os.close(pidfd)
-
-
-def _began(pid: int) -> str:
-    """A process's start time in clock ticks since boot; empty where it is gone or a zombie.
-
-    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html, fields 3 and 22.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
 
 
 def _make_folders(layout: Layout) -> None:

@@ -35,6 +35,7 @@ class Layout:
     port: int
     listen: str
     http_port: int | None
+    metrics_port: int | None
     mode: Mode
     uid: int
     gid: int
@@ -94,7 +95,8 @@ def layout(
         images=settings.folder(environ, "ESB_IMAGE_DIR", home / "images"),
         port=settings.number(environ, "ESB_PORT", 8443, least=1, most=65535),
         listen=listen,
-        http_port=_http_port(environ),
+        http_port=_optional_port(environ, "ESB_HTTP_PORT"),
+        metrics_port=_optional_port(environ, "ESB_METRICS_PORT"),
         mode=mode,
         uid=settings.number(environ, "ESB_UID", own[0]),
         gid=settings.number(environ, "ESB_GID", own[1]),
@@ -105,7 +107,5 @@ def layout(
     )
 
 
-def _http_port(environ: Mapping[str, str]) -> int | None:
-    if not environ.get("ESB_HTTP_PORT"):
-        return None
-    return settings.number(environ, "ESB_HTTP_PORT", 0, least=1, most=65535)
+def _optional_port(environ: Mapping[str, str], name: str) -> int | None:
+    return settings.number(environ, name, 0, least=1, most=65535) if environ.get(name) else None

@@ -1,7 +1,7 @@
 """A small parent that keeps the programs of an embedded box running: ``python -m esb_cli.box.supervisor``.
 
-It reads one JSON file (see :class:`Program`), starts each program in order, keeps a second file
-with their process ids current, and starts a program again when it ends, after a delay that
+It reads one JSON file (see :class:`Program`), starts each program in order, keeps a note of itself and
+them current (see :class:`Note`), and starts a program again when it ends, after a delay that
 doubles from :data:`FIRST_DELAY_S` to :data:`LONGEST_DELAY_S` and falls back once a program has
 lived for :data:`STEADY_S`. A program whose exit code says that it can never run here (misuse, not
 possible, bad input) ends the whole box instead. SIGTERM ends the programs in reverse order, each
@@ -114,8 +114,48 @@ class Lives:
         log.info("program stopped", name=self.program.name)
 
 
-def supervise(programs: list[Program], note: Path) -> None:
-    """Run until SIGTERM or SIGINT. ``note`` always says which process is which program."""
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a supervisor says of itself: its process and when that began, why it runs, whom it runs."""
+
+    pid: int
+    began: str
+    fingerprint: str
+    programs: dict[str, int]
+
+    def write(self, path: Path) -> None:
+        """Replace the note at ``path`` in one step."""
+        aside = path.with_suffix(".new")
+        aside.write_text(json.dumps(asdict(self)))
+        aside.replace(path)
+
+    def alive(self) -> bool:
+        """Whether that very process is still there."""
+        return bool(self.began) and began(self.pid) == self.began
+
+
+def read_note(path: Path) -> Note | None:
+    """The note at ``path``; None where there is none that can be read."""
+    try:
+        return Note(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+def began(pid: int) -> str:
+    """A process's start time in clock ticks since boot; empty where it is gone or a zombie.
+
+    https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html, fields 3 and 22.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def supervise(programs: list[Program], note: Path, fingerprint: str) -> None:
+    """Run until SIGTERM or SIGINT. ``note`` (see :class:`Note`) is kept current and removed at the end."""
     wake, signalled = os.pipe()
     os.set_blocking(signalled, False)
     signal.set_wakeup_fd(signalled)
@@ -126,18 +166,18 @@ def supervise(programs: list[Program], note: Path) -> None:
     lives = [Lives(program) for program in programs]
     for life in lives:
         selector.register(life.pidfd, selectors.EVENT_READ, life)
-    _tell(lives, note)
+    _tell(lives, note, fingerprint)
     while _turn(selector, lives):
-        _tell(lives, note)
-    note.unlink()
+        _tell(lives, note, fingerprint)
     for life in reversed(lives):
         life.finish()
+    note.unlink()
 
 
-def _tell(lives: list[Lives], note: Path) -> None:
-    aside = note.with_suffix(".new")
-    aside.write_text(json.dumps({life.program.name: life.process.pid for life in lives if life.due is None}))
-    aside.replace(note)
+def _tell(lives: list[Lives], note: Path, fingerprint: str) -> None:
+    own = os.getpid()
+    programs = {life.program.name: life.process.pid for life in lives if life.due is None}
+    Note(own, began(own), fingerprint, programs).write(note)
 
 
 def _turn(selector: selectors.BaseSelector, lives: list[Lives]) -> bool:
@@ -161,8 +201,8 @@ def _turn(selector: selectors.BaseSelector, lives: list[Lives]) -> bool:
 
 def main() -> None:
     speak("info")
-    listing, note = map(Path, sys.argv[1:])
-    supervise(decode(listing.read_text()), note)
+    listing, note, fingerprint = sys.argv[1:]
+    supervise(decode(Path(listing).read_text()), Path(note), fingerprint)
 
 
 if __name__ == "__main__":

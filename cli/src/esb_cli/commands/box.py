@@ -16,12 +16,14 @@ from esb_cli import credentials, rotations
 from esb_cli.box import functions
 from esb_cli.box.client import Gateway
 from esb_cli.box.kinds import Kind, kind
-from esb_cli.box.layout import Layout, layout
+from esb_cli.box.layout import Layout, Mode, layout
 from esb_cli.commands.functions import gateway
 from esb_cli.framework import Command, Session
 
 READY_S = 60.0
 EXAMPLES = ("hello", "packed")
+KEEPING: tuple[Mode, ...] = ("embedded", "containerd", "firecracker")
+"""The modes that keep something while the box is down."""
 DOWN = ("the box is down", "./esb up")
 
 
@@ -69,10 +71,11 @@ def down(session: Session, volumes: bool) -> None:
     """Stop the box. Its functions stay, unless --volumes."""
     place = layout(session.environ)
     mode = place.started_mode()
+    modes = (mode,) if mode else KEEPING if volumes else ()
     stopped = False
-    if mode is not None or volumes:
-        with session.printer.step("stop the box"):
-            stopped = kind(mode or place.mode, session, place).stop(volumes=volumes)
+    for one in modes:
+        with session.printer.step(f"stop the box ({one})"):
+            stopped |= kind(one, session, place).stop(volumes=volumes)
     if volumes and mode != "embedded":
         _stop_engine(session)
     place.forget()
@@ -136,9 +139,9 @@ def _refuse_other_mode(place: Layout) -> None:
 
 def _await_ready(door: Gateway, box: Kind) -> None:
     give_up = time.monotonic() + READY_S
-    while not door.healthy():
+    while (why := door.unhealthy()) is not None:
         if box.gave_up() or time.monotonic() > give_up:
-            raise Unhealthy("the box did not become ready", box.last_words())
+            raise Unhealthy(f"the box did not become ready: {why}", box.last_words())
         time.sleep(0.02)
 
 

@@ -20,8 +20,9 @@ _NOT_INHERITED = ("ESB_", "AWS_")
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--unit", is_flag=True, help="Only what needs neither an engine nor a running box.")
+@click.option("--without-engine", is_flag=True, help="Go on, and skip tests, where no engine can be had.")
 @click.pass_obj
-def test(session: Session, arguments: tuple[str, ...], unit: bool) -> int:
+def test(session: Session, arguments: tuple[str, ...], unit: bool, without_engine: bool) -> int:
     """Run the tests; ARGUMENTS go to pytest."""
     environ = _environ(session)
     python = session.environments.environment("test") / "bin/python"
@@ -29,7 +30,7 @@ def test(session: Session, arguments: tuple[str, ...], unit: bool) -> int:
         session.environments.environment(name)
     session.environments.runtime()
     if not unit:
-        _prepare(session, environ)
+        _prepare(session, environ, without_engine)
     chosen = ("-m", "not engine and not box") if unit else ()
     return run.show((python, "-m", "pytest", *chosen, *arguments), environ=environ, cwd=session.repository)
 
@@ -41,13 +42,15 @@ def _environ(session: Session) -> dict[str, str]:
     return kept | engine_root | {"ESB_HOME": str(session.repository / ".esb/home")}
 
 
-def _prepare(session: Session, environ: dict[str, str]) -> None:
-    """An engine and the images of this checkout. Without an engine those tests skip, and say why."""
+def _prepare(session: Session, environ: dict[str, str], without_engine: bool) -> None:
+    """An engine and the images of this checkout. A missing engine is the person's choice, or an error."""
     from esb_builder.build import Workshop, build
 
     try:
         found = engine.ensure(engine.Place.from_environ(environ), session.printer)
     except NotPossibleHere as error:
+        if not without_engine:
+            raise
         session.printer.note(f"tests that need a container engine will be skipped: {error.fact}")
         return
     ca.init(ca.Folders.from_environ(environ))
