@@ -1,6 +1,10 @@
-"""What every test may ask: whether this run takes its time."""
+"""What holds for every test: a run may take its time, and no time of a noisy machine is judged."""
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

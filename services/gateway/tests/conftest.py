@@ -80,7 +80,8 @@ class Box:
         store = self.settings.data_dir / "store"
         self.node = MemoryNode(self.settings.run_dir / "node.sock", store, self.behaviours)
         self.port = 0
-        self.http_port = 0
+        self.ports: list[int] = []
+        """Of all listeners, in their order."""
         self._client: Any = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -102,9 +103,8 @@ class Box:
         listening: asyncio.Future[int] = self._loop.create_future()
 
         def listens(_: str, port: int) -> None:
-            if listening.done():
-                self.http_port = port
-            else:
+            self.ports.append(port)
+            if not listening.done():
                 listening.set_result(port)
 
         gateway = Gateway(self.settings, server_context(self.certificates), Log("gateway"))
@@ -133,6 +133,10 @@ class Box:
         self._loop.close()
 
     # --- clients ---
+
+    @property
+    def http_port(self) -> int:
+        return self.ports[1]
 
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(self.certificates / "rootCA.crt"))

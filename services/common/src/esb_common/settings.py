@@ -32,6 +32,7 @@ KNOWN: Mapping[str, str] = {
     "ESB_LISTEN": "address the gateway listens on (default 127.0.0.1)",
     "ESB_LOG_LEVEL": "debug, info, warning or error (default info)",
     "ESB_MAX_WORKERS": "most workers at once (default: half the memory / a worker's size)",
+    "ESB_METRICS_PORT": "port of Prometheus' page: plain HTTP, on 127.0.0.1 only (default: none)",
     "ESB_MIRRORS": "mirrors of esb lock and fetch: NAME=ADDRESS … (store, registry, firecracker-…)",
     "ESB_MODE": "containerd, docker, firecracker or embedded (default containerd)",
     "ESB_NODE_DIR": "the node's own state: unpacked code, worker folders",

@@ -18,17 +18,19 @@ from typing import Any
 
 from esb_common.clock import Clock, SystemClock
 from esb_common.errors import NotPossibleHere
-from esb_common.ids import WorkerId
+from esb_common.ids import FunctionName, WorkerId
 from esb_common.log import Log
 
 from esb_gateway.core.authentication import Authentication
 from esb_gateway.core.fleet import Fleet
+from esb_gateway.core.metrics import Metrics
 from esb_gateway.core.ports import Spawn, State, Store
 from esb_gateway.doors import admin
 from esb_gateway.doors.admin import AdminDoor, Pages
 from esb_gateway.doors.guard import Guard
 from esb_gateway.doors.http import Connection, Exchange, HttpLimits, Registry, Response, Route, Router
 from esb_gateway.doors.lambda_api import LambdaApi
+from esb_gateway.doors.metrics import MetricsDoor
 from esb_gateway.doors.runtime_api import RuntimeDoor
 from esb_gateway.hands.dispatch import Dispatch
 from esb_gateway.hands.keyring import Keyring
@@ -97,8 +99,14 @@ class Gateway:
         spawn = self._spawner(tasks)
         link = SocketNodeLink(settings.run_dir / "node.sock", log)
         fleet = Fleet(settings.limits, lambda: WorkerId(f"w-{secrets.token_hex(8)}"))
-        dispatch = Dispatch(fleet, link, logs, clock, log, spawn, RuntimeDoor)
-        library = Library(state, store, settings.place, clock, dispatch.retire, logs.remove)
+        metrics = Metrics()
+        dispatch = Dispatch(fleet, link, logs, clock, log, spawn, RuntimeDoor, metrics)
+
+        async def forget(name: FunctionName) -> None:
+            metrics.forget(name)
+            await logs.remove(name)
+
+        library = Library(state, store, settings.place, clock, dispatch.retire, forget)
         dispatch.pool_closed = lambda blob: spawn(library.sweep(blob))
         swept = await library.sweep_all()
         log.info("opened", data=str(settings.data_dir), functions=library.count(), swept=swept)
@@ -113,7 +121,8 @@ class Gateway:
             own = exchange.target.startswith(admin.PREFIX)
             return box.route(exchange) if own else api.route(exchange)
 
-        await self._open_doors(self._guarded(spawn, route), listening)
+        page = MetricsDoor(metrics, lambda: _gauges(link, fleet, dispatch, library))
+        await self._open_doors(self._guarded(spawn, route), page.route, listening)
         forever = [tasks.create_task(link.run(dispatch)), tasks.create_task(logs.run())]
         try:
             await stopped.wait()
@@ -135,11 +144,13 @@ class Gateway:
         spawn(keyring.run(authentication.replace))
         return Guard(authentication, self._clock, spawn, route).route
 
-    async def _open_doors(self, route: Router, listening: Listening) -> None:
+    async def _open_doors(self, route: Router, metrics: Router, listening: Listening) -> None:
         settings = self._settings
         await self._listen(route, settings.listen, settings.port, self._tls, "ESB_PORT")
         if settings.http_port is not None:
             await self._listen(route, settings.http_listen, settings.http_port, None, "ESB_HTTP_PORT")
+        if settings.metrics_port is not None:
+            await self._listen(metrics, settings.http_listen, settings.metrics_port, None, "ESB_METRICS_PORT")
         for door in self._doors:
             listening(*door.server.sockets[0].getsockname()[:2])
 
@@ -215,3 +226,16 @@ class Gateway:
             "limits": {"idle_s": limits.idle_s, "init_s": limits.init_s},
             "workers": dispatch.workers(),
         }
+
+
+def _gauges(link: SocketNodeLink, fleet: Fleet, dispatch: Dispatch, library: Library) -> Mapping[str, float]:
+    """What Prometheus shows of the present."""
+    return {
+        "ready": 1 if link.welcome else 0,
+        "functions": library.count(),
+        "calls_in_flight": dispatch.calls,
+        "calls_waiting": fleet.waiting,
+        "workers": len(dispatch.workers()),
+        "capacity_used": fleet.used,
+        "capacity_total": fleet.limits.budget,
+    }

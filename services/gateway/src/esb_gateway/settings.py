@@ -27,6 +27,8 @@ class Settings:
     http_listen: str
     http_port: int | None
     """Of the plain HTTP listener; None where there is none."""
+    metrics_port: int | None
+    """Of Prometheus' page; None where there is none."""
     authenticated: bool
     credentials_dir: Path
     cert_dir: Path
@@ -48,7 +50,8 @@ class Settings:
             listen=_listen(environ),
             port=settings.number(environ, "ESB_PORT", 8443, 0, 65535),
             http_listen=_http_listen(environ),
-            http_port=_http_port(environ),
+            http_port=_optional_port(environ, "ESB_HTTP_PORT"),
+            metrics_port=_optional_port(environ, "ESB_METRICS_PORT"),
             authenticated=not settings.flag(environ, "ESB_NO_AUTHENTICATION"),
             credentials_dir=settings.folder(environ, "ESB_CREDENTIALS_DIR", home / "credentials"),
             cert_dir=settings.folder(environ, "ESB_CERT_DIR", home / "certs"),
@@ -74,10 +77,8 @@ def _http_listen(environ: Mapping[str, str]) -> str:
     return settings.text(environ, "ESB_LISTEN", "0.0.0.0") if environ.get("ESB_PUBLISHED") else "127.0.0.1"  # noqa: S104 - inside a container of our own
 
 
-def _http_port(environ: Mapping[str, str]) -> int | None:
-    if not environ.get("ESB_HTTP_PORT"):
-        return None
-    return settings.number(environ, "ESB_HTTP_PORT", 0, 0, 65535)
+def _optional_port(environ: Mapping[str, str], name: str) -> int | None:
+    return settings.number(environ, name, 0, 0, 65535) if environ.get(name) else None
 
 
 def _region(environ: Mapping[str, str]) -> str:

@@ -153,6 +153,8 @@ class Call:
     answered: Callable[[Outcome, bytes], None]
     client_context: str | None = None
     tail: Tail | None = None
+    arrived: float = 0.0
+    """Of a steady clock; set by who accepts the call."""
 
 
 class Calls(Protocol):

@@ -23,6 +23,7 @@ from esb_gateway.core import events as ev
 from esb_gateway.core import loglines
 from esb_gateway.core.fleet import Fleet
 from esb_gateway.core.function import LATEST
+from esb_gateway.core.metrics import Metrics
 from esb_gateway.core.outcome import NodeLost, Outcome, RanOutcome, Returned, Throttled
 from esb_gateway.core.ports import Call, Descriptors, Handed, NodeLink, Spawn, WorkerDoor, WorkerVoice
 from esb_gateway.core.worker import WorkerView
@@ -62,7 +63,9 @@ class Dispatch:
         log: Log,
         spawn: Spawn,
         open_door: OpenDoor,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._fleet = fleet
         self._node = node
         self._logs = logs
@@ -75,6 +78,7 @@ class Dispatch:
         self._workers: dict[WorkerId, _Worker] = {}
         self._functions: dict[WorkerId, Digest] = {}
         self._names: dict[Digest, FunctionName] = {}
+        self._ordered: dict[WorkerId, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = asyncio.Event()
         self._quiet.set()
@@ -84,6 +88,7 @@ class Dispatch:
 
     def invoke(self, call: Call) -> None:
         """Run ``call`` to its answer, whatever becomes of the client."""
+        call.arrived = self._clock.monotonic()
         self._calls[call.request] = call
         self._quiet.clear()
         self._names[call.deployed.blob] = call.deployed.function.name
@@ -127,7 +132,9 @@ class Dispatch:
     def polled(self, worker: WorkerId) -> None:
         held = self._workers.get(worker)
         if held is not None and held.init_ms is None:
-            held.init_ms = (self._clock.monotonic() - held.started) * 1000
+            took = self._clock.monotonic() - held.started
+            held.init_ms = took * 1000
+            self._metrics.took("init", took)
         self._handle(ev.Polled(worker))
 
     def poll_lost(self, worker: WorkerId) -> None:
@@ -158,6 +165,7 @@ class Dispatch:
             self._clock.monotonic(),
             descriptors.peak_memory,
         )
+        self._metrics.took("start", held.started - self._ordered.pop(message.worker, held.started))
         held.output = WorkerOutput(descriptors.output, lambda lines: self._printed(held, lines))
         self._workers[message.worker] = held
         self._from_node(ev.WorkerStarted(message.worker))
@@ -177,6 +185,7 @@ class Dispatch:
         )
         self._from_node(ev.WorkerRefused(message.worker, message.error, message.message))
         self._functions.pop(message.worker, None)
+        self._ordered.pop(message.worker, None)
 
     def exited(self, message: wire.Exited) -> None:
         held = self._workers.get(message.worker)
@@ -189,6 +198,7 @@ class Dispatch:
     def node_lost(self) -> None:
         self._handle(ev.NodeWentAway())
         self._functions.clear()
+        self._ordered.clear()
         for worker in list(self._workers):
             self._let_go(worker)
 
@@ -218,6 +228,7 @@ class Dispatch:
                     self._answer(self._calls.pop(invocation), outcome, worker)
                 case ev.StartWorker(worker, function):
                     self._functions[worker] = function
+                    self._ordered[worker] = self._clock.monotonic()
                     self._node.send(wire.Start(worker, function))
                 case ev.StopWorker(worker):
                     self._node.send(wire.Stop(worker))
@@ -235,6 +246,7 @@ class Dispatch:
         held.output.begin()
         held.call = call
         held.handed = self._clock.monotonic()
+        self._metrics.took("queue", held.handed - call.arrived)
         deadline_ms = int((self._clock.wall() + function.timeout_s) * 1000)
         held.door.hand(
             Handed(call.request, call.payload, deadline_ms, function.arn, call.trace, call.client_context)
@@ -243,6 +255,7 @@ class Dispatch:
 
     def _answer(self, call: Call, outcome: Outcome, worker: WorkerId | None) -> None:
         held = self._workers.get(worker) if worker is not None else None
+        self._metrics.answered(call.deployed.function.name, type(outcome).__name__)
         if call.tail is None:
             call.answered(outcome, b"")
         self._log_end(call, outcome, held)
@@ -286,6 +299,8 @@ class Dispatch:
         held.output.drain()
         held.call = None
         now = self._clock.monotonic()
+        if ran:
+            self._metrics.took("run", now - held.handed)
         init_ms = held.init_ms if not held.reported_init else None
         held.reported_init = True
         report = loglines.report(
