@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from esb_common import ids
 from esb_common.function import FunctionBlob, blob_path
+from esb_common.log import Log
 from esb_node.core.ports import StartRefused
+from esb_node.hands import code as code_module
 from esb_node.hands.code import CodeShelf
 
 
@@ -27,7 +29,7 @@ class House:
     def __init__(self, root: Path) -> None:
         self.store = root / "store"
         self.folder = root / "code"
-        self.shelf = CodeShelf(self.store, self.folder)
+        self.shelf = CodeShelf(self.store, self.folder, Log("test"))
         self.shelf.open()
 
     def put(self, content: bytes, name: ids.Digest | None = None) -> ids.Digest:
@@ -114,6 +116,69 @@ def test_a_sweep_takes_only_what_nobody_uses_and_whose_blob_is_gone(house: House
 
     asyncio.run(play())
     assert [path.name for path in house.folder.iterdir()] == [kept.removeprefix("sha256:")]
+
+
+def refusal(house: House, code: ids.Digest) -> StartRefused:
+    """Why ``code`` is refused as a function and as code; bounded, since a blob could make its reader wait."""
+
+    async def use() -> None:
+        async with house.shelf.lease(code):
+            pytest.fail("it was unpacked")
+
+    async def both() -> StartRefused:
+        with pytest.raises(StartRefused) as of_function:
+            await asyncio.wait_for(house.shelf.function(code), 5)
+        with pytest.raises(StartRefused) as of_code:
+            await asyncio.wait_for(use(), 5)
+        assert of_function.value.message == of_code.value.message
+        return of_code.value
+
+    return asyncio.run(both())
+
+
+def test_a_blob_that_is_a_pipe_or_a_folder_is_refused_at_once(house: House) -> None:
+    pipe, folder = ids.digest_of(b"pipe"), ids.digest_of(b"folder")
+    blob_path(house.store, folder).mkdir(parents=True)
+    os.mkfifo(blob_path(house.store, pipe))
+    # With a writer that says nothing, even a reader that does not wait for one could be made to wait.
+    writer = os.open(blob_path(house.store, pipe), os.O_RDWR)
+    try:
+        for blob in (pipe, folder):
+            assert "is not a file" in refusal(house, blob).message
+    finally:
+        os.close(writer)
+
+
+def test_no_link_in_the_store_is_followed(house: House, tmp_path: Path) -> None:
+    wanted = house.put(zipped(app="x = 1"))
+    (house.store / "sha256").rename(tmp_path / "elsewhere")
+    (house.store / "sha256").symlink_to(tmp_path / "elsewhere")
+    assert "cannot be read" in refusal(house, wanted).message
+
+
+def test_no_more_of_a_blob_is_read_than_code_may_have(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code_module, "_LARGEST_ZIP", 4 << 20)
+    endless = house.put(b"", ids.digest_of(b"endless"))
+    os.truncate(blob_path(house.store, endless), 1 << 40)
+
+    async def use() -> None:
+        async with house.shelf.lease(endless):
+            pytest.fail("it was unpacked")
+
+    with pytest.raises(StartRefused, match="larger than"):
+        asyncio.run(asyncio.wait_for(use(), 60))
+    assert list(house.folder.iterdir()) == []
+
+
+def test_code_that_cannot_be_removed_stops_no_sweep(house: House) -> None:
+    stuck, swept = house.folder / ("0" * 64), house.folder / ("1" * 64)
+    for path in (stuck, swept, house.folder / f".unpacking-removed-{stuck.name}" / "in-the-way"):
+        path.mkdir(parents=True)
+    asyncio.run(house.shelf.sweep())
+    assert stuck.exists()
+    assert not swept.exists()
+    (house.folder).rename(house.folder.with_name("gone"))
+    asyncio.run(house.shelf.sweep())
 
 
 def test_a_new_node_trusts_nothing_that_was_unpacked_before(house: House) -> None:

@@ -77,7 +77,7 @@ async def serve(settings: NodeSettings, stop: asyncio.Event) -> None:
     settings.run_folder.mkdir(parents=True, exist_ok=True)
     settings.node_folder.mkdir(parents=True, exist_ok=True)
     driver = choose_driver(settings)
-    code = CodeShelf(settings.data_folder / "store", settings.node_folder / "code")
+    code = CodeShelf(settings.data_folder / "store", settings.node_folder / "code", log)
     door = GatewayDoor(settings.run_folder / "node.sock", settings.gateway_uid, settings.gateway_gid, log)
     await driver.open()
     try:
