@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
+import errno
 import itertools
 import os
 import socket
+import stat
 import struct
+import tempfile
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from esb_common import wire
@@ -26,6 +30,7 @@ from esb_node.core import desk
 
 _CREDENTIALS = struct.Struct("3i")
 _MOST_WAITING = 4096
+_LONGEST_PATH = 107
 
 Hear = Callable[[desk.Connected | desk.Heard | desk.Disconnected], None]
 
@@ -46,22 +51,29 @@ class GatewayDoor:
         """Listen. A socket file that an earlier node left is replaced. NotPossibleHere where it cannot be."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         listener.setblocking(False)
-        fresh = self._path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
         try:
-            listener.bind(str(fresh))
+            _require_reachable(self._path)
+            self._appear(listener)
         except OSError as error:
             listener.close()
             hint = "ESB_RUN_DIR must be a writable folder with a path of less than 90 bytes"
             raise NotPossibleHere(f"cannot listen at {self._path}: {error.strerror}", hint) from None
-        # Set up under another name: who sees the socket may also connect to it.
-        fresh.chmod(0o660)
-        if self._gid is not None:
-            os.chown(fresh, 0, self._gid)
-        listener.listen(4)
-        fresh.rename(self._path)
         self._listener = listener
         asyncio.get_running_loop().add_reader(listener, self._accept, listener, hear)
+
+    def _appear(self, listener: socket.socket) -> None:
+        """Bind, set up and only then show the socket file: who sees it may also connect to it.
+
+        Its folder belongs to the gateway's user, who can put another file in the place of any name there. So
+        the file gets its mode and group in a folder of our own within, by that folder's descriptor.
+        """
+        with _own_folder(self._path.parent) as folder:
+            listener.bind(f"/proc/self/fd/{folder}/socket")
+            os.chmod("socket", 0o660, dir_fd=folder)
+            if self._gid is not None:
+                os.chown("socket", 0, self._gid, dir_fd=folder, follow_symlinks=False)
+            listener.listen(4)
+            os.rename("socket", self._path, src_dir_fd=folder)
 
     def close(self) -> None:
         """End every connection and remove the socket file."""
@@ -106,6 +118,29 @@ class GatewayDoor:
         self._log.info("a gateway's connection ended", reason=why)
         self.disconnect(peer)
         hear(desk.Disconnected(peer))
+
+
+@contextlib.contextmanager
+def _own_folder(within: Path) -> Iterator[int]:
+    """A descriptor of a new folder that only our user can enter. It is gone afterwards."""
+    path = Path(tempfile.mkdtemp(prefix=".node-", dir=within))
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            seen = os.fstat(folder)
+            if seen.st_uid != os.geteuid() or stat.S_IMODE(seen.st_mode) != 0o700:
+                raise PermissionError(errno.EPERM, f"somebody else put a folder at {path}")
+            yield folder
+        finally:
+            os.close(folder)
+    finally:
+        path.rmdir()
+
+
+def _require_reachable(path: Path) -> None:
+    """OSError where ``path`` is too long to be connected to. unix(7)"""
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
 class _Connection:
