@@ -149,9 +149,6 @@ class Containers:
             "ESB_PORT": str(self.layout.port),
             "ESB_REGION": self.layout.region,
             "ESB_TUNNEL_DIR": str(self._tunnel),
-            "ESB_ROOT_CA_SHA256": hashlib.sha256(
-                (self.layout.certificates / "rootCA.crt").read_bytes()
-            ).hexdigest(),
         }
 
 
