@@ -126,7 +126,7 @@ def _text(shape: Any, member: str) -> st.SearchStrategy[str]:
 
 def _body(payload: Any, members: dict[str, Any], chance: int) -> bytes:
     if isinstance(payload, str):
-        return base64.b64decode(payload) if chance % 2 else json.dumps(payload).encode()
+        return payload.encode() if chance % 2 else json.dumps(payload).encode()
     if payload is not None or members:
         content = json.dumps(members if payload is None else payload).encode()
         return content[: len(content) // 2] if chance == 0 else content

@@ -19,16 +19,13 @@ PROMPT_S = 10.0
 """A created function's default timeout is 3 s; the rest is this machine's noise."""
 
 
-def test_no_generated_request_fails_or_hangs(
-    caller: Caller, box: Box, request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.parametrize("count", [SHORT, pytest.param(SOAK, marks=pytest.mark.soak)])
+def test_no_generated_request_fails_or_hangs(caller: Caller, box: Box, count: int) -> None:
     seen: Counter[tuple[int, bool]] = Counter()
 
-    soak: bool = request.config.getoption("--soak")
-
     @settings(
-        max_examples=SOAK if soak else SHORT,
-        derandomize=not soak,
+        max_examples=count,
+        derandomize=count == SHORT,
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),

@@ -14,7 +14,7 @@ MESSAGES: list[wire.Message] = [
     wire.Start(worker=WORKER, function=ids.digest_of(b"f")),
     wire.Stop(worker=WORKER),
     wire.ListWorkers(),
-    wire.Welcome(node="n", driver="process", isolation="namespaces", network="loopback"),
+    wire.Welcome(node="n", driver="process", isolation="namespaces", network="loopback", limits=True),
     wire.Started(worker=WORKER, place="42", phases_ms={"fork": 1.5}),
     wire.Refused(worker=WORKER, error="NoRoom", message="no memory"),
     wire.Exited(worker=WORKER, code=None, signal=9, out_of_memory=True),

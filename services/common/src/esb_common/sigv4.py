@@ -73,6 +73,11 @@ def authorization(access_key: str, scope: Scope, signed: Iterable[bytes], signed
     return f"{ALGORITHM} Credential={access_key}/{scope}, SignedHeaders={names}, Signature={signed_as}"
 
 
+def parameter(text: bytes) -> str:
+    """A query parameter's value without its percent-encoding."""
+    return unquote_to_bytes(text).decode(errors="replace")
+
+
 def _path(path: bytes) -> bytes:
     """Without dot segments and double slashes, and percent-encoded once more."""
     kept: list[bytes] = []

@@ -43,7 +43,12 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End ``worker`` now. Answered by :class:`Exited`, also where it never ran."""
+    """End ``worker`` now.
+
+    A running worker's :class:`Exited` follows. A start is cancelled: :class:`Refused` with the error
+    ``Stopped``, or :class:`Started` and then :class:`Exited` where it was too late. For a worker that is
+    unknown, or ending already, nothing follows that was not on its way.
+    """
 
     worker: ids.WorkerId
 
@@ -61,12 +66,16 @@ Network = Literal["all", "loopback", "host"]
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Answer to :class:`Hello`, sent once no worker of an earlier gateway is left."""
+    """Answer to :class:`Hello`, sent once no worker of an earlier gateway is left.
+
+    ``limits`` says whether each worker is held to its memory, processes and share of CPU.
+    """
 
     node: str
     driver: str
     isolation: Isolation
     network: Network
+    limits: bool = False
     protocol: int = PROTOCOL
 
 

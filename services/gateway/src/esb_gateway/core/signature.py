@@ -15,7 +15,6 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from urllib.parse import unquote
 
 from esb_common import sigv4
 from esb_common.sigv4 import Headers, Scope
@@ -97,7 +96,7 @@ def _from_query(target: bytes, headers: Headers) -> Claim:
     path, _, query = target.partition(b"?")
     pairs = [(pair.partition(b"=")[0], pair) for pair in query.split(b"&")]
     own = [(name.decode("latin-1"), pair.partition(b"=")[2]) for name, pair in pairs if name in _OWN]
-    given = {name: unquote(value.decode("latin-1")) for name, value in own}
+    given = {name: sigv4.parameter(value) for name, value in own}
     lacking = [name for name in (*_QUERY, "X-Amz-Expires") if not given.get(name)]
     if lacking or len(own) != len(given):
         wanted = " ".join(f"AWS query-string parameters must include '{name}'." for name in lacking)
