@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from e2e.box import ROOT, WAIT_S, Box
+from e2e.box import PROJECT, ROOT, WAIT_S, Box
 from e2e.conftest import Functions
 from e2e.test_invoke import call
+from esb_builder import engine
+from esb_builder.voice import Recorded
 
 pytestmark = pytest.mark.box
 
@@ -149,3 +151,33 @@ def test_another_mode_is_refused_while_the_box_runs(box: Box) -> None:
     assert done.returncode == 2
     assert f"the box runs in {box.mode} mode" in done.stderr
     assert "./esb down" in done.stderr
+
+
+def test_functions_outlive_a_box_that_is_down(box: Box, functions: Functions) -> None:
+    kept = functions.create("def handler(event, context):\n    return 'kept'\n")
+    box.esb("down")
+    box.esb("status", code=4)
+    assert not box.json("down")["stopped"]
+    box.esb("up")
+    assert call(box.client(), kept) == "kept"
+
+
+def traces(box: Box) -> list[str]:
+    """What of a box is still here: processes, and containers, volumes and networks of its project."""
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    found = [line.decode() for line in commands if str(box.home).encode() in line and b"pytest" not in line]
+    if box.mode == "embedded":
+        return found + [str(path) for path in [box.home / "box"] if path.exists()]
+    engine_now = engine.ensure(engine.Place.from_environ(box.environ), Recorded())
+    ours = f"--filter=label=com.docker.compose.project={PROJECT}"
+    for kind in ("ps", "volume", "network"):
+        listing = ("ps", "--all", "--quiet") if kind == "ps" else (kind, "ls", "--quiet")
+        found += engine_now.docker(*listing, ours).stdout.split()
+    return found
+
+
+def test_down_with_volumes_leaves_nothing_even_after_a_plain_down(box: Box) -> None:
+    box.esb("down")
+    box.esb("down", "--volumes")
+    assert traces(box) == []
+    box.esb("up")

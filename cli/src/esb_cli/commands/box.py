@@ -76,7 +76,7 @@ def down(session: Session, volumes: bool) -> None:
     for one in modes:
         with session.printer.step(f"stop the box ({one})"):
             stopped |= kind(one, session, place).stop(volumes=volumes)
-    if volumes and mode != "embedded":
+    if volumes and (mode or place.mode) != "embedded":
         _stop_engine(session)
     place.forget()
     session.printer.result({"stopped": stopped}, "" if stopped else "no box was running")
