@@ -276,6 +276,10 @@ _WORKER_SEES = (
 )
 
 
+def test_a_driver_says_whether_it_limits(stage: Stage) -> None:
+    assert stage.driver.limits == stage.subject.limits
+
+
 def test_peak_memory_is_told(limited: Stage) -> None:
     async def play(guest: Guest) -> None:
         assert guest.running.peak_memory is not None

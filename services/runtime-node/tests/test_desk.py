@@ -11,12 +11,12 @@ from esb_node.core.ports import Exit, StartRefused
 A, B = desk.Peer(1), desk.Peer(2)
 ONE, TWO = ids.worker_id("w-" + "1" * 16), ids.worker_id("w-" + "2" * 16)
 FUNCTION = ids.digest("sha256:" + "f" * 64)
-WELCOME = wire.Welcome("n", "memory", "memory", "host")
+WELCOME = wire.Welcome("n", "memory", "memory", "host", limits=True)
 STOPPED = Exit(None, 9)
 
 
 def fresh() -> desk.Desk:
-    return desk.Desk("n", "memory", "memory", "host")
+    return desk.Desk("n", "memory", "memory", "host", limits=True)
 
 
 def play(table: desk.Desk, events: Iterable[desk.Event], now: float = 0) -> list[desk.Command]:

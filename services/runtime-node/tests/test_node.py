@@ -15,6 +15,7 @@ import pytest
 from esb_common import ids, wire
 from esb_common.function import FunctionBlob, blob_path
 from esb_node.app import serve
+from esb_node.drivers.memory import MemoryDriver
 from esb_node.settings import NodeSettings, node_settings
 
 ONE = ids.worker_id("w-" + "1" * 16)
@@ -67,7 +68,7 @@ Play = Callable[[NodeSettings, Gateway], Coroutine[Any, Any, None]]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> NodeSettings:
-    return node_settings({"ESB_MODE": "memory", "ESB_HOME": str(tmp_path)}, os.geteuid(), os.getegid())
+    return node_settings({"ESB_HOME": str(tmp_path)}, os.geteuid(), os.getegid())
 
 
 async def _listening(done: Callable[[], bool]) -> None:
@@ -83,7 +84,7 @@ def with_node(settings: NodeSettings, play: Play) -> None:
 
     async def whole() -> None:
         stop = asyncio.Event()
-        node = asyncio.create_task(serve(settings, stop))
+        node = asyncio.create_task(serve(settings, MemoryDriver(), stop))
         path = settings.run_folder / "node.sock"
         await asyncio.wait_for(_listening(lambda: path.exists() or node.done()), 10)
         gateway = Gateway(settings)
@@ -118,6 +119,7 @@ def test_a_worker_starts_with_its_descriptors_is_listed_and_stops(settings: Node
         welcome = await gateway.greet()
         assert isinstance(welcome, wire.Welcome)
         assert (welcome.driver, welcome.isolation, welcome.network) == ("memory", "memory", "host")
+        assert not welcome.limits
         function = put_function(settings, "memory.echo")
         assert isinstance(await gateway.ask(wire.Start(ONE, function)), wire.Started)
         listener = socket.socket(fileno=os.dup(gateway.descriptors[0]))
@@ -195,7 +197,7 @@ def test_the_socket_is_for_the_gateways_group_only(settings: NodeSettings) -> No
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's node serves another user")
 def test_a_peer_that_is_not_the_gateways_user_is_refused(tmp_path: Path) -> None:
-    environ = {"ESB_MODE": "memory", "ESB_HOME": str(tmp_path), "ESB_UID": "10001"}
+    environ = {"ESB_HOME": str(tmp_path), "ESB_UID": "10001"}
 
     async def play(settings: NodeSettings, gateway: Gateway) -> None:
         await gateway.connect()

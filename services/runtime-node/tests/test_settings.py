@@ -20,7 +20,12 @@ def test_a_roots_node_serves_the_gateways_user_and_another_only_its_own() -> Non
 
 
 def test_wrong_settings_are_refused() -> None:
-    for environ in ({"ESB_MODE": "cloud"}, {"ESB_UID": "me"}, {"ESB_MOOD": "embedded"}):
+    for environ in (
+        {"ESB_MODE": "cloud"},
+        {"ESB_MODE": "memory"},
+        {"ESB_UID": "me"},
+        {"ESB_MOOD": "embedded"},
+    ):
         with pytest.raises(Misuse):
             node_settings(environ, 0, 0)
 

@@ -17,7 +17,6 @@ from esb_node.core import desk
 from esb_node.core.ports import Driver
 from esb_node.doors.gateway import GatewayDoor
 from esb_node.drivers.firecracker import FirecrackerDriver
-from esb_node.drivers.memory import MemoryDriver
 from esb_node.drivers.process.driver import Place, ProcessDriver
 from esb_node.hands.code import CodeShelf
 from esb_node.hands.crew import Crew
@@ -71,12 +70,14 @@ class Node:
                 assert_never(command)
 
 
-async def serve(settings: NodeSettings, stop: asyncio.Event) -> None:
-    """Run a node until ``stop``; then nothing of it is left. EsbError where it cannot run here."""
+async def serve(settings: NodeSettings, driver: Driver, stop: asyncio.Event) -> None:
+    """Run a node of ``driver``, not yet open, until ``stop``; then nothing of it is left.
+
+    EsbError where it cannot run here.
+    """
     log, clock = Log("esb_node"), SystemClock()
     settings.run_folder.mkdir(parents=True, exist_ok=True)
     settings.node_folder.mkdir(parents=True, exist_ok=True)
-    driver = choose_driver(settings)
     code = CodeShelf(settings.data_folder / "store", settings.node_folder / "code", log)
     door = GatewayDoor(settings.run_folder / "node.sock", settings.gateway_uid, settings.gateway_gid, log)
     await driver.open()
@@ -84,10 +85,16 @@ async def serve(settings: NodeSettings, stop: asyncio.Event) -> None:
         # After the driver's sweep: workers of an earlier node might still have used their code.
         await asyncio.to_thread(code.open)
         name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        decisions = desk.Desk(name, driver.name, driver.isolation, driver.network)
+        decisions = desk.Desk(name, driver.name, driver.isolation, driver.network, limits=driver.limits)
         node = Node(decisions, door, Crew(driver, code, clock, log), clock)
         door.open(node.hear)
-        log.info("ready", driver=driver.name, isolation=driver.isolation, network=driver.network)
+        log.info(
+            "ready",
+            driver=driver.name,
+            isolation=driver.isolation,
+            network=driver.network,
+            limits=driver.limits,
+        )
         await _until(stop, code)
         await node.close()
     finally:
@@ -113,8 +120,6 @@ def choose_driver(settings: NodeSettings) -> Driver:
             return _process_driver(settings)
         case "firecracker":
             return FirecrackerDriver()
-        case "memory":
-            return MemoryDriver()
         case other:
             raise AssertionError(other)
 

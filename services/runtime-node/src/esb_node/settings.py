@@ -11,8 +11,8 @@ from pathlib import Path
 from esb_common import settings
 from esb_common.log import LEVELS
 
-MODES = ("containerd", "embedded", "firecracker", "memory")
-"""Modes of this node; ``memory`` is for tests of what lies above it."""
+MODES = ("containerd", "embedded", "firecracker")
+"""Modes of this node."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,8 +152,10 @@ class _Worker:
 class Desk:
     """The node's state and its rules. ``node``, ``driver``… are what ``Welcome`` says."""
 
-    def __init__(self, node: str, driver: str, isolation: wire.Isolation, network: wire.Network) -> None:
-        self._welcome = wire.Welcome(node, driver, isolation, network)
+    def __init__(
+        self, node: str, driver: str, isolation: wire.Isolation, network: wire.Network, *, limits: bool
+    ) -> None:
+        self._welcome = wire.Welcome(node, driver, isolation, network, limits)
         self._workers: dict[ids.WorkerId, _Worker] = {}
         self._peer: Peer | None = None
         self._greeted = False

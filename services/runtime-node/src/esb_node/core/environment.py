@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from esb_common import ids
 from esb_common.function import FunctionBlob
 
-RUNTIME_API = "127.0.0.1:9001"
+from esb_node.core.worker import RUNTIME_API_HOST, RUNTIME_API_PORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Places:
     language: str = "/var/lang"
     layers: str = "/opt"
     scratch: str = "/tmp"  # noqa: S108 - the path a worker sees, its own
-    runtime_api: str = RUNTIME_API
+    runtime_api: str = f"{RUNTIME_API_HOST}:{RUNTIME_API_PORT}"
 
     def seen(self, path: str) -> str:
         """``path``, given as AWS's workers see it, as it is seen here."""

@@ -96,6 +96,10 @@ class Driver(Protocol):
     def network(self) -> wire.Network:
         """What a worker can reach."""
 
+    @property
+    def limits(self) -> bool:
+        """Whether each worker is held to its memory, processes and share of CPU. Known once open."""
+
     async def open(self) -> None:
         """Make ready, and clear away whatever an earlier node left behind."""
 

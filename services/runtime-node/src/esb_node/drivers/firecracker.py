@@ -23,11 +23,12 @@ STAND_INS = "; this image could not run one either: it was built from stand-ins 
 
 
 class FirecrackerDriver:
-    """See ``core.ports.Driver``. ``isolation`` and ``network`` are what the mode means: nothing less runs."""
+    """See ``core.ports.Driver``. What it says of itself is what the mode means: nothing less runs."""
 
     name = "firecracker"
     isolation: wire.Isolation = "microvms"
     network: wire.Network = "loopback"
+    limits = True
 
     def __init__(self, artefacts: Path = ARTEFACTS) -> None:
         self._artefacts = artefacts

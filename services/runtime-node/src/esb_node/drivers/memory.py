@@ -210,6 +210,7 @@ class MemoryDriver:
     name = "memory"
     isolation: wire.Isolation = "memory"
     network: wire.Network = "host"
+    limits = False
 
     async def open(self) -> None:
         """Nothing is needed."""

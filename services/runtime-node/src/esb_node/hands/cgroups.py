@@ -18,15 +18,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from esb_node.core.worker import MIB_OF_ONE_CPU, MOST_PROCESSES
+
 CONTROLLERS = ("memory", "pids", "cpu")
-MOST_PROCESSES = 1024
-"""Processes and threads of one worker, as on AWS.
-https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
-"""
-_MIB_OF_ONE_CPU = 1769
-"""Memory at which AWS gives a function one whole CPU; shares are in proportion.
-https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
-"""
 _REMOVE_TRIES, _REMOVE_PAUSE_S = 100, 0.02
 
 
@@ -41,15 +35,30 @@ class Group:
 
     def open_joins(self) -> list[int]:
         """Descriptors into which a process writes ``0`` to become a member. The caller closes them."""
-        return [os.open(path, os.O_WRONLY | os.O_CLOEXEC) for path in self.join_files]
+        with contextlib.ExitStack() as on_error:
+            joins = []
+            for path in self.join_files:
+                joins.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+                on_error.callback(os.close, joins[-1])
+            on_error.pop_all()
+        return joins
 
-    def open_peak(self) -> int:
-        """A descriptor of the peak memory in bytes (decimal). The caller closes it."""
-        return os.open(self.peak_file, os.O_RDONLY | os.O_CLOEXEC)
+    def open_peak(self) -> int | None:
+        """A descriptor of the peak memory in bytes (decimal), which the caller closes.
 
-    def peak(self) -> int:
-        """The peak memory in bytes."""
-        return int(self.peak_file.read_text())
+        None where the kernel does not count it (version 2 before Linux 5.19).
+        """
+        try:
+            return os.open(self.peak_file, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+
+    def peak(self) -> int | None:
+        """The peak memory in bytes; None where the kernel does not count it."""
+        try:
+            return int(self.peak_file.read_text())
+        except FileNotFoundError:
+            return None
 
     def killed_for_memory(self) -> bool:
         """Whether the kernel has killed a member because the group was at its memory limit."""
@@ -80,7 +89,7 @@ class Version1:
             if swap.exists():
                 swap.write_text(limit)
             (folders["pids"] / "pids.max").write_text(str(MOST_PROCESSES))
-            (folders["cpu"] / "cpu.shares").write_text(str(max(2, 1024 * memory_mib // _MIB_OF_ONE_CPU)))
+            (folders["cpu"] / "cpu.shares").write_text(str(max(2, 1024 * memory_mib // MIB_OF_ONE_CPU)))
         return Group(
             tuple(folders.values()),
             tuple(folder / "tasks" for folder in folders.values()),
@@ -115,7 +124,7 @@ class Version2:
             if swap.exists():
                 swap.write_text("0")
             (folder / "pids.max").write_text(str(MOST_PROCESSES))
-            weight = min(10_000, max(1, 100 * memory_mib // _MIB_OF_ONE_CPU))
+            weight = min(10_000, max(1, 100 * memory_mib // MIB_OF_ONE_CPU))
             (folder / "cpu.weight").write_text(str(weight))
         return Group((folder,), (folder / "cgroup.procs",), folder / "memory.peak", folder / "memory.events")
 
@@ -131,15 +140,22 @@ class Version2:
 Groups = Version1 | Version2
 
 
-def find(box: str, mounts: str) -> Groups | None:
-    """The groups of ``box`` on this machine, or None where this process may not make any.
+class NoGroups(Exception):
+    """No group can be made here; the message says why."""
+
+
+def find(box: str, mounts: str) -> Groups:
+    """The groups of ``box`` on this machine. NoGroups where this process may not make any.
 
     ``mounts`` is the text of ``/proc/self/mountinfo``.
     """
     try:
-        return _version1(box, mounts) or _version2(box, mounts)
-    except OSError:
-        return None
+        found = _version1(box, mounts) or _version2(box, mounts)
+    except OSError as error:
+        raise NoGroups(f"{error.strerror}: {error.filename}") from None
+    if found is None:
+        raise NoGroups(f"no mounted cgroup tree has the controllers {', '.join(CONTROLLERS)}")
+    return found
 
 
 def _version1(box: str, mounts: str) -> Version1 | None:

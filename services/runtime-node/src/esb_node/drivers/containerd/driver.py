@@ -17,13 +17,14 @@ from esb_common.errors import EsbError
 from esb_common.log import Log
 
 from esb_node.core.ports import StartRefused, WorkerPlan
+from esb_node.core.worker import SANDBOX_UID
 from esb_node.drivers.containerd.client import Containerd
 from esb_node.drivers.containerd.groups import Groups, find_groups
 from esb_node.drivers.containerd.images import Images
 from esb_node.drivers.containerd.network import Addresses, Networks
 from esb_node.drivers.containerd.programs import Programs
 from esb_node.drivers.containerd.resolver import worker_resolver
-from esb_node.drivers.containerd.spec import SANDBOX_UID, Place, encode_spec
+from esb_node.drivers.containerd.spec import Place, encode_spec
 from esb_node.drivers.containerd.supervisor import Supervisor
 from esb_node.drivers.containerd.worker import ContainerdWorker, Task, end_task
 from esb_node.hands import linux
@@ -70,6 +71,10 @@ class ContainerdDriver:
     @property
     def network(self) -> wire.Network:
         return "all"
+
+    @property
+    def limits(self) -> bool:
+        return True
 
     @property
     def containerd_pid(self) -> int | None:

@@ -21,9 +21,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from esb_node.core.worker import RUNTIME_API_HOST, RUNTIME_API_PORT
 from esb_node.hands import linux
 
-RUNTIME_API = ("127.0.0.1", 9001)
 _BACKLOG = 16
 
 _SIOCSIFFLAGS, _SIOCBRDELBR = 0x8914, 0x89A1
@@ -69,7 +69,7 @@ def _make(pin: Path) -> socket.socket:
 def _listen() -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        listener.bind(RUNTIME_API)
+        listener.bind((RUNTIME_API_HOST, RUNTIME_API_PORT))
         listener.listen(_BACKLOG)
     except OSError:
         listener.close()

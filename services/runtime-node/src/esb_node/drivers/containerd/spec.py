@@ -15,24 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from esb_node.core.ports import WorkerPlan
+from esb_node.core.worker import MIB_OF_ONE_CPU, MOST_FILES, MOST_PROCESSES, OOM_SCORE, SANDBOX_UID
 
-SANDBOX_UID = 993
 OUTPUT = "/run/esb/output"
 
 _MIB = 1 << 20
-_MOST_PIDS = 1024
-_MOST_FILES = 1024
-"""AWS's own limits: 1,024 processes and threads, 1,024 descriptors.
-https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
-
-_FULL_CPU_MIB = 1769
-"""AWS gives one virtual CPU at this memory size, and parts of it in proportion.
-https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 _FULL_CPU_SHARES = 1024
 _LEAST_SHARES = 2
-
-_OOM_SCORE = 500
-"""A machine short of memory takes a worker before it takes one of us."""
 
 _HIDDEN = (
     "/proc/acpi",
@@ -92,9 +81,9 @@ def _process(plan: WorkerPlan) -> dict[str, Any]:
             kind: [] for kind in ("bounding", "effective", "inheritable", "permitted", "ambient")
         },
         "noNewPrivileges": True,
-        "oomScoreAdj": _OOM_SCORE,
+        "oomScoreAdj": OOM_SCORE,
         "rlimits": [
-            {"type": "RLIMIT_NOFILE", "soft": _MOST_FILES, "hard": _MOST_FILES},
+            {"type": "RLIMIT_NOFILE", "soft": MOST_FILES, "hard": MOST_FILES},
             {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
         ],
     }
@@ -149,6 +138,6 @@ def _resources(memory_mib: int, counts_swap: bool) -> dict[str, Any]:
     return {
         "devices": [{"allow": False, "access": "rwm"}, *allowed],
         "memory": {"limit": limit} | ({"swap": limit} if counts_swap else {}),
-        "cpu": {"shares": max(_LEAST_SHARES, memory_mib * _FULL_CPU_SHARES // _FULL_CPU_MIB)},
-        "pids": {"limit": _MOST_PIDS},
+        "cpu": {"shares": max(_LEAST_SHARES, memory_mib * _FULL_CPU_SHARES // MIB_OF_ONE_CPU)},
+        "pids": {"limit": MOST_PROCESSES},
     }

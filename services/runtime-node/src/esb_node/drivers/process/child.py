@@ -14,17 +14,16 @@ import socket
 import time
 from collections.abc import Iterator
 
+from esb_node.core.worker import MOST_FILES, OOM_SCORE, RUNTIME_API_HOST, RUNTIME_API_PORT
 from esb_node.drivers.process import orders
 from esb_node.hands import linux, view
 
-RUNTIME_API_PORT = 9001
 _BACKLOG = 128
 _LIMITS = {
     resource.RLIMIT_CORE: 0,
     resource.RLIMIT_FSIZE: 512 << 20,  # AWS's default size of /tmp
-    resource.RLIMIT_NOFILE: 1024,  # as on AWS
+    resource.RLIMIT_NOFILE: MOST_FILES,
 }
-_OOM_SCORE = "500"
 _PRIVATE = os.CLONE_NEWNS | os.CLONE_NEWNET | os.CLONE_NEWIPC | os.CLONE_NEWUTS | os.CLONE_NEWCGROUP
 
 
@@ -106,12 +105,12 @@ def _forget_spawner() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     os.setsid()
     with open("/proc/self/oom_score_adj", "w") as file:
-        file.write(_OOM_SCORE)
+        file.write(str(OOM_SCORE))
 
 
 def _listen(port: int) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    listener.bind(("127.0.0.1", port))
+    listener.bind((RUNTIME_API_HOST, port))
     listener.listen(_BACKLOG)
     return listener
 

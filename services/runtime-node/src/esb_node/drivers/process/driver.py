@@ -19,6 +19,7 @@ import socket
 import struct
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,11 +31,9 @@ from esb_common.log import Log
 
 from esb_node.core.environment import AWS_PLACES, Places, relocate, worker_environment
 from esb_node.core.ports import Exit, StartRefused, WorkerPlan
+from esb_node.core.worker import SANDBOX_UID
 from esb_node.drivers.process import orders
 from esb_node.hands import cgroups, run
-
-SANDBOX_UID = 993
-"""User and group of every worker, in all modes."""
 
 _EARLIER_NODE_S = 10
 _REHEARSAL_S = 20
@@ -85,6 +84,13 @@ class RunningProcess:
         self._stop = stop
         self._done = done
 
+    def close_descriptors(self) -> None:
+        """Close what the caller would own: for a worker that no caller ever got."""
+        self.listener.close()
+        os.close(self.output)
+        if self.peak_memory is not None:
+            os.close(self.peak_memory)
+
     def stop(self) -> None:
         self._stop()
 
@@ -108,6 +114,7 @@ class ProcessDriver:
         self._log = log
         self._groups: cgroups.Groups | None = None
         self._workers: dict[str, _Worker] = {}
+        self._kills: deque[str] = deque()
         self._finishing: set[asyncio.Task[Exit]] = set()
         self._link: socket.socket | None = None
         self._spawner: asyncio.subprocess.Process | None = None
@@ -143,6 +150,11 @@ class ProcessDriver:
             self._groups.close()
 
     @property
+    def limits(self) -> bool:
+        """Whether cgroups hold workers to their limits; see ``core.ports.Driver``."""
+        return self._groups is not None
+
+    @property
     def spawner_process(self) -> int:
         """The process id of the spawner. Only while the driver is open."""
         assert self._spawner is not None
@@ -151,6 +163,8 @@ class ProcessDriver:
     def _hang_up(self) -> None:
         if self._link is not None:
             asyncio.get_running_loop().remove_reader(self._link)
+            asyncio.get_running_loop().remove_writer(self._link)
+            self._kills.clear()
             self._link.close()
             self._link = None
 
@@ -181,17 +195,25 @@ class ProcessDriver:
                 return lock
 
     def _sweep(self) -> None:
-        box = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:12]
-        self._groups = cgroups.find(box, Path("/proc/self/mountinfo").read_text())
-        if self._groups is None:
-            self._log.warning(
-                "workers have no limits of memory, processes or CPU: no cgroup can be made here"
-            )
-        else:
+        self._groups = self._find_groups()
+        if self._groups is not None:
             self._groups.sweep()
         if self._folder.exists():
             _remove_tree(self._folder)
         self._folder.mkdir(mode=0o711)
+
+    def _find_groups(self) -> cgroups.Groups | None:
+        """None where workers are to run without limits: never root's isolated ones, who would expect them."""
+        box = hashlib.sha256(os.fsencode(self._folder)).hexdigest()[:12]
+        try:
+            return cgroups.find(box, Path("/proc/self/mountinfo").read_text())
+        except cgroups.NoGroups as reason:
+            if self._house.isolation == "namespaces":
+                fact = f"workers would have no limits of memory, processes or CPU: {reason}"
+                hint = "make /sys/fs/cgroup writable for root, run as another user, or use --no-isolation"
+                raise NotPossibleHere(fact, hint) from None
+            self._log.warning("workers have no limits of memory, processes or CPU", reason=str(reason))
+            return None
 
     async def _start_spawner(self, lock: int) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -223,14 +245,17 @@ class ProcessDriver:
         try:
             async with asyncio.timeout(_REHEARSAL_S):
                 running = await self.start(plan)
-                running.listener.close()
-                ended = await running.wait()
+                with contextlib.ExitStack() as held:
+                    held.callback(running.close_descriptors)
+                    running.listener.close()
+                    ended = await running.wait()
+                    words = os.read(running.output, 4096) if ended.code else b""
         except StartRefused as refused:
             raise self._not_possible(refused.message) from None
-        words = os.read(running.output, 4096) if ended.code else b""
-        for descriptor in (running.output, running.peak_memory):
-            if descriptor is not None:
-                os.close(descriptor)
+        except TimeoutError:
+            raise self._not_possible(f"it did not end within {_REHEARSAL_S} s") from None
+        except OSError as error:
+            raise self._not_possible(str(error)) from None
         if ended.code != 0:
             raise self._not_possible(words.decode(errors="replace").strip() or f"it ended with {ended}")
 
@@ -272,32 +297,49 @@ class ProcessDriver:
         """Start a worker; see ``core.ports.Driver``."""
         begun = time.monotonic()
         await self._require_spawner()
-        loop = asyncio.get_running_loop()
-        report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        report.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        report.setblocking(False)
-        output, output_end = os.pipe()
-        os.set_blocking(output, False)
-        with contextlib.ExitStack() as on_failure:
+        try:
+            with contextlib.ExitStack() as on_failure:
+                running = await self._start(plan, begun, on_failure)
+                on_failure.pop_all()
+        except OSError as error:
+            raise StartRefused("NoRoom", str(error)) from None
+        return running
+
+    async def _start(
+        self, plan: WorkerPlan, begun: float, on_failure: contextlib.ExitStack
+    ) -> RunningProcess:
+        """``on_failure`` closes what becomes the caller's, unless the start succeeds."""
+        with contextlib.ExitStack() as of_start:
+            report, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            of_start.enter_context(report)
+            of_start.enter_context(theirs)
+            report.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+            report.setblocking(False)
+            output, output_end = os.pipe()
             on_failure.callback(os.close, output)
-            with report, theirs, os.fdopen(output_end, "wb"):
-                worker = self._take(plan)
-                prepared = time.monotonic()
-                done = loop.create_task(self._finish(worker))
-                self._finishing.add(done)
-                done.add_done_callback(self._finishing.discard)
-                try:
-                    self._order(plan, worker, theirs, output_end)
-                    theirs.close()
-                    place, phases, listener = await self._hear_worker(report, prepared)
-                except BaseException:
-                    self._kill(worker)
-                    await asyncio.shield(done)
-                    raise
-            on_failure.pop_all()
+            of_start.callback(os.close, output_end)
+            os.set_blocking(output, False)
+            worker = self._take(plan)
+            prepared = time.monotonic()
+            done = self._finish_aside(worker)
+            try:
+                self._order(plan, worker, theirs, output_end)
+                theirs.close()
+                place, phases, listener = await self._hear_worker(report, prepared)
+                on_failure.callback(listener.close)
+                peak = worker.group.open_peak() if worker.group else None
+            except BaseException:
+                self._kill(worker)
+                await asyncio.shield(done)
+                raise
         phases = {"prepare": _ms(prepared - begun), **phases, "total": _ms(time.monotonic() - begun)}
-        peak = worker.group.open_peak() if worker.group else None
         return RunningProcess(place, phases, listener, output, peak, lambda: self._kill(worker), done)
+
+    def _finish_aside(self, worker: _Worker) -> asyncio.Task[Exit]:
+        done = asyncio.get_running_loop().create_task(self._finish(worker))
+        self._finishing.add(done)
+        done.add_done_callback(self._finishing.discard)
+        return done
 
     def _take(self, plan: WorkerPlan) -> _Worker:
         folder = self._folder / plan.worker
@@ -312,14 +354,13 @@ class ProcessDriver:
             if self._groups is not None:
                 group = self._groups.make(plan.worker, plan.function.memory_mib)
         except OSError as error:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._remove(lambda: _remove_folder(folder))
             raise StartRefused("NoRoom", f"{error.strerror}: {error.filename}") from None
         worker = _Worker(plan.worker, folder, group, asyncio.get_running_loop().create_future())
         self._workers[plan.worker] = worker
         return worker
 
     def _order(self, plan: WorkerPlan, worker: _Worker, report: socket.socket, output: int) -> None:
-        joins = worker.group.open_joins() if worker.group else []
         places = self._places(plan, worker)
         start = orders.Start(
             plan.worker,
@@ -328,12 +369,15 @@ class ProcessDriver:
             str(plan.code),
             str(worker.folder / "tmp"),
         )
+        joins: list[int] = []
         try:
             assert self._link is not None
+            joins = worker.group.open_joins() if worker.group else []
             socket.send_fds(self._link, [orders.encode(start)], [report.fileno(), output, *joins])
         except OSError as error:
+            # The spawner never hears of it, so nobody else tells its end.
             worker.ended.set_result(0)
-            raise StartRefused("NoRoom", f"the spawner takes no order: {error.strerror}") from None
+            raise StartRefused("NoRoom", f"no worker can be ordered: {error}") from None
         finally:
             for descriptor in joins:
                 os.close(descriptor)
@@ -359,6 +403,8 @@ class ProcessDriver:
                 phases = {"fork": _ms(time.monotonic() - since)}
                 match orders.decode(content):
                     case orders.Ready(of_worker):
+                        if not descriptors:
+                            raise StartRefused("NoRoom", "no descriptor is left for the worker's listener")
                         listener = on_failure.enter_context(socket.socket(fileno=descriptors[0]))
                         phases = {"fork": round(phases["fork"] - sum(of_worker.values()), 2), **of_worker}
                         since = time.monotonic()
@@ -376,9 +422,24 @@ class ProcessDriver:
         if worker.ended.done() or self._link is None:
             return
         worker.stopped = True
-        # The socket is full only while thousands of orders wait; the spawner is then as good as gone.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._link.send(orders.encode(orders.Kill(worker.name)))
+        self._kills.append(worker.name)
+        self._send_kills()
+
+    def _send_kills(self) -> None:
+        """In their turn; those that a full link does not take go out when the spawner has read."""
+        assert self._link is not None
+        loop = asyncio.get_running_loop()
+        while self._kills:
+            try:
+                self._link.send(orders.encode(orders.Kill(self._kills[0])))
+            except BlockingIOError:
+                loop.add_writer(self._link, self._send_kills)
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._kills.clear()  # all its workers are gone, as we are about to hear
+                break
+            self._kills.popleft()
+        loop.remove_writer(self._link)
 
     async def _finish(self, worker: _Worker) -> Exit:
         """Wait for the end of all its processes, then give back what the start took."""
@@ -394,15 +455,26 @@ class ProcessDriver:
     def _give_back(self, worker: _Worker) -> tuple[bool, int | None]:
         """Remove all that the start made; whether memory ran out, and the peak of it."""
         out_of_memory, peak = False, None
+        if worker.group is not None:
+            out_of_memory = self._told(worker.group.killed_for_memory) or False
+            peak = self._told(worker.group.peak)
+            self._remove(worker.group.remove)
+        self._remove(lambda: _remove_folder(worker.folder))
+        return out_of_memory, peak
+
+    def _told[T](self, ask: Callable[[], T]) -> T | None:
+        """What the kernel says; None, and a line in the log, where it does not."""
         try:
-            if worker.group is not None:
-                out_of_memory = worker.group.killed_for_memory()
-                peak = worker.group.peak()
-                worker.group.remove()
-            _remove_tree(worker.folder)
+            return ask()
+        except (OSError, ValueError) as error:
+            self._log.error("what a worker used is not known", reason=str(error))
+            return None
+
+    def _remove(self, remove: Callable[[], None]) -> None:
+        try:
+            remove()
         except OSError as error:
             self._log.error("a worker left something behind; the next node sweeps it", reason=str(error))
-        return out_of_memory, peak
 
 
 async def _receive(report: socket.socket) -> tuple[bytes, list[int], str] | None:
@@ -438,6 +510,16 @@ async def _readable(one: socket.socket) -> None:
 def _settle(ready: asyncio.Future[None]) -> None:
     if not ready.done():
         ready.set_result(None)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a worker's folder. It takes no descriptor where /tmp is empty: none may be left."""
+    with contextlib.suppress(OSError):
+        (folder / "tmp").rmdir()
+        folder.rmdir()
+        return
+    if folder.exists():
+        _remove_tree(folder)
 
 
 def _remove_tree(folder: Path) -> None:
