@@ -94,6 +94,16 @@ def test_a_group_that_is_gone_has_no_peak_and_no_kills(tmp_path: Path) -> None:
     assert not groups.killed_for_memory("w-of-yesterday")
 
 
+def test_a_group_that_cannot_be_read_is_not_taken_for_one_that_is_gone(tmp_path: Path) -> None:
+    groups = find_groups(BOX, version2(tmp_path))
+    for name in ("memory.events", "memory.peak"):
+        (tmp_path / "esb" / BOX / WORKER / name).mkdir()
+    with pytest.raises(IsADirectoryError):
+        groups.killed_for_memory(WORKER)
+    with pytest.raises(IsADirectoryError):
+        groups.peak(WORKER)
+
+
 def test_a_path_is_the_same_in_every_tree(tmp_path: Path) -> None:
     assert find_groups(BOX, version1(tmp_path)).path(WORKER) == f"/esb/{BOX}/{WORKER}"
 

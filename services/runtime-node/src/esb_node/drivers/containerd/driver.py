@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from esb_common import wire
-from esb_common.errors import EsbError
+from esb_common.errors import EsbError, NotPossibleHere
 from esb_common.log import Log
 
 from esb_node.core.ports import StartRefused, WorkerPlan
@@ -182,7 +182,7 @@ class ContainerdDriver:
         for container in await self._containerd.containers():
             await self._containerd.delete_container(container)
         await asyncio.to_thread(self._groups.sweep)
-        await asyncio.to_thread(_clear_folders, self._folder)
+        await asyncio.to_thread(clear_folders, self._folder)
 
     def _write_resolver(self) -> None:
         behind = _BEHIND_RESOLVED.read_text() if _BEHIND_RESOLVED.exists() else ""
@@ -243,10 +243,20 @@ async def _remove_folder(folder: Path) -> None:
     await asyncio.to_thread(shutil.rmtree, folder)
 
 
-def _clear_folders(folder: Path) -> None:
-    """Unmount what a killed node's containers left mounted, the innermost first, and drop workers' files."""
+def clear_folders(folder: Path) -> None:
+    """Unmount what a killed node's containers left mounted, the innermost first, and drop workers' files.
+
+    NotPossibleHere where something of them stays.
+    """
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     points = [line.split()[4] for line in lines]
     for point in sorted((one for one in points if one.startswith(f"{folder}/state/")), reverse=True):
         linux.unmount(point)
-    shutil.rmtree(folder / "workers", ignore_errors=True)
+    workers = folder / "workers"
+    try:
+        shutil.rmtree(workers)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        hint = f"see what holds it, remove {workers}, and start the node again"
+        raise NotPossibleHere(f"an earlier node's workers cannot be swept: {error}", hint) from None

@@ -9,6 +9,7 @@ Limits are set by runc from the specification. Reading costs a few microseconds.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -68,22 +69,23 @@ class Groups:
         return None
 
     def peak(self, name: str) -> int | None:
-        """The peak memory in bytes; None where the kernel does not count it, or the group is gone."""
-        try:
-            return int(self._peak_file(name).read_text())
-        except OSError:
-            return None
+        """The peak memory in bytes; None where the kernel does not count it, or the group is gone.
+
+        OSError where it is there and cannot be read.
+        """
+        content = _read(self._peak_file(name))
+        return None if content is None else int(content)
 
     def _peak_file(self, name: str) -> Path:
         return self.memory / name / ("memory.peak" if self.unified else "memory.max_usage_in_bytes")
 
     def killed_for_memory(self, name: str) -> bool:
-        """Whether the kernel killed a process of ``name`` at its memory limit; no where the group is gone."""
-        file = self.memory / name / ("memory.events" if self.unified else "memory.oom_control")
-        try:
-            counts = dict(line.split() for line in file.read_text().splitlines())
-        except (FileNotFoundError, OSError):
-            return False
+        """Whether the kernel killed a process of ``name`` at its memory limit; no where the group is gone.
+
+        OSError where that is told and cannot be read.
+        """
+        content = _read(self.memory / name / ("memory.events" if self.unified else "memory.oom_control"))
+        counts = dict(line.split() for line in (content or "").splitlines())
         return int(counts.get("oom_kill", "0")) > 0
 
     def remove(self, name: str) -> None:
@@ -119,6 +121,16 @@ def find_groups(box: str, mountinfo: str) -> Groups:
             "no control group hierarchy here counts memory", "the node needs a writable /sys/fs/cgroup"
         )
     return Groups(box, tuple(tops), *memory)
+
+
+def _read(file: Path) -> str | None:
+    """The content of a group's file; None where the group is gone, also from under the reading."""
+    try:
+        return file.read_text()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return None
+        raise
 
 
 def _hierarchies(mountinfo: str) -> Iterator[tuple[Path, str, list[str]]]:

@@ -95,16 +95,28 @@ class ContainerdWorker:
             os.close(self._task.peak_memory)
 
     async def _follow(self) -> Exit:
+        """Whatever goes wrong while the end is learnt of, what the start made is given back."""
         try:
             status = await self._status()
             if status is None:
                 self._log.warning("exit status lost; told as SIGKILL", worker=self._task.name)
+            out_of_memory, peak = self._used()
+        finally:
+            try:
+                await self._clear()
+            finally:
+                os.close(self._task.process)
+        return _exit(status, out_of_memory, peak)
+
+    def _used(self) -> tuple[bool, int | None]:
+        """Whether memory ran out, and the peak of it; what the kernel does not tell is logged."""
+        out_of_memory, peak = False, None
+        try:
             out_of_memory = self._groups.killed_for_memory(self._task.name)
             peak = self._groups.peak(self._task.name)
-            await self._clear()
-        finally:
-            os.close(self._task.process)
-        return _exit(status, out_of_memory, peak)
+        except (OSError, ValueError) as error:
+            self._log.error("what a worker used is not known", worker=self._task.name, reason=str(error))
+        return out_of_memory, peak
 
     async def _status(self) -> int | None:
         """The exit status; None where it is lost.
