@@ -21,8 +21,9 @@ _NOT_INHERITED = ("ESB_", "AWS_")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.option("--unit", is_flag=True, help="Only what needs neither an engine nor a running box.")
 @click.option("--without-engine", is_flag=True, help="Go on, and skip tests, where no engine can be had.")
+@click.option("--soak", is_flag=True, help="Only the long forms, which CI does not run.")
 @click.pass_obj
-def test(session: Session, arguments: tuple[str, ...], unit: bool, without_engine: bool) -> int:
+def test(session: Session, arguments: tuple[str, ...], unit: bool, without_engine: bool, soak: bool) -> int:
     """Run the tests; ARGUMENTS go to pytest."""
     environ = _environ(session)
     python = session.environments.environment("test") / "bin/python"
@@ -31,7 +32,7 @@ def test(session: Session, arguments: tuple[str, ...], unit: bool, without_engin
     session.environments.runtime()
     if not unit:
         _prepare(session, environ, without_engine)
-    chosen = ("-m", "not engine and not box") if unit else ()
+    chosen = ("-m", "not engine and not box and not soak") if unit else ("-m", "soak") if soak else ()
     return run.show((python, "-m", "pytest", *chosen, *arguments), environ=environ, cwd=session.repository)
 
 
