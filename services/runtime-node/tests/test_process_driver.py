@@ -265,7 +265,11 @@ asyncio.run(main())
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="it needs root to take the groups away")
 @pytest.mark.parametrize(
-    ("isolation", "words"), [("namespaces", "Read-only file system"), ("none", "limits False")]
+    ("isolation", "words"),
+    [
+        ("namespaces", "no limits of memory, processes or CPU: Read-only file system"),
+        ("none", "limits False"),
+    ],
 )
 def test_root_isolates_with_limits_or_not_at_all(folder: Path, isolation: str, words: str) -> None:
     interpreter(folder)
