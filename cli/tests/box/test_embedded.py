@@ -102,6 +102,7 @@ def test_the_box_remembers_its_mode(tmp_path: Path) -> None:
 def test_sources_that_the_gateways_user_cannot_read_are_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "src").mkdir(mode=0o755)
     (tmp_path / "src/app.py").touch(0o644)
+    (tmp_path / "src/__pycache__").mkdir(mode=0o700)
     embedded.refuse_unreadable([tmp_path / "src"])
     (tmp_path / "src/app.py").chmod(0o600)
     with pytest.raises(BadInput, match=r"app\.py is readable by its owner only"):

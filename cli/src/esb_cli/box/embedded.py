@@ -96,7 +96,10 @@ def sources(service: str) -> list[Path]:
 
 def refuse_unreadable(folders: list[Path]) -> None:
     """BadInput for the first file below ``folders`` that only its owner may read."""
-    for path in sorted(found for folder in folders for found in (folder, *folder.rglob("*"))):
+    found = {
+        path for folder in folders for path in (folder, *folder.rglob("*")) if "__pycache__" not in path.parts
+    }
+    for path in sorted(found):
         wanted = 0o005 if path.is_dir() else 0o004
         if path.stat().st_mode & wanted != wanted:
             raise BadInput(
