@@ -211,8 +211,8 @@ class ProcessDriver:
             if self._house.isolation == "namespaces":
                 fact = f"workers would have no limits of memory, processes or CPU: {reason}"
                 hint = (
-                    "give root a cgroup tree it may divide (writable; in a container with version 2, no process "
-                    "in its topmost group), run as another user, or use --no-isolation"
+                    "give root a cgroup tree it may divide (writable; in a container with version 2: no "
+                    "process in its topmost group), run as another user, or use --no-isolation"
                 )
                 raise NotPossibleHere(fact, hint) from None
             self._log.warning("workers have no limits of memory, processes or CPU", reason=str(reason))
