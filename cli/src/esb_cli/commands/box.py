@@ -183,4 +183,5 @@ def _isolation(node: dict[str, Any] | None) -> str:
         return "no function can run: ESB has no firecracker driver yet"
     if node["isolation"] == "none":
         return "NOT ISOLATED: functions are plain processes of this machine"
-    return f"{node['isolation']}, network {node['network']}"
+    limits = "memory and processes limited" if node["limits"] else "NO LIMITS of memory and processes"
+    return f"{node['isolation']}, network {node['network']}, {limits}"
