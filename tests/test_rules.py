@@ -28,8 +28,6 @@ IMPURE = {
     "multiprocessing",
     "os",
     "select",
-    "signal",
-    "urllib",
     "uuid",
     "socket",
     "subprocess",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 
 import click
@@ -32,6 +33,7 @@ def test(session: Session, arguments: tuple[str, ...], unit: bool, without_engin
     session.environments.runtime()
     if not unit:
         _prepare(session, environ, without_engine)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests of Ctrl-C, also where we run unattended
     chosen = ("-m", "not engine and not box and not soak") if unit else ("-m", "soak") if soak else ()
     return run.show((python, "-m", "pytest", *chosen, *arguments), environ=environ, cwd=session.repository)
 
