@@ -99,9 +99,12 @@ def following(box: Box, name: str) -> Iterator[Any]:
                 assert ready, f"{text!r} did not come; seen: {seen.decode()}"
                 seen += os.read(stream, 65536)
 
-        yield await_text
-        process.send_signal(signal.SIGINT)
-        assert process.wait(WAIT_S) == 130
+        try:
+            yield await_text
+            process.send_signal(signal.SIGINT)
+            assert process.wait(WAIT_S) == 130
+        finally:
+            process.kill()
 
 
 def test_logs_are_live(box: Box, aws: Any, functions: Functions) -> None:
