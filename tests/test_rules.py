@@ -183,7 +183,10 @@ def test_everything_is_caught_only_at_a_door() -> None:
     assert len(catching) == len(set(catching)), "more than one in a file"
 
 
-@pytest.mark.parametrize("path", [path for path in ours() if "tests" in path.parts], ids=name_of)
+TESTS = [path for path in ours() if "tests" in path.parts and "bench" not in path.parts]
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name_of)
 def test_tests_do_not_sleep(path: Path) -> None:
     # asyncio.sleep polls, under a timeout, what sends no event.
     assert "time.sleep" not in set(calls(ast.parse(path.read_text())))
