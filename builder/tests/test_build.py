@@ -20,6 +20,7 @@ from esb_builder.lock.text import render
 from esb_builder.plan import Ingredients
 from esb_builder.rotation import generation
 from esb_builder.voice import Recorded
+from esb_common import settings
 from esb_common.errors import BadInput, Broken, Misuse
 from locks import bootstrapped, of_registry, pin
 
@@ -324,7 +325,7 @@ def test_images_of_an_earlier_build_are_known_while_the_engine_has_them(
 def test_the_gateway_is_built_for_who_builds_and_never_for_root(
     environ: dict[str, str], owner: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    assert build.gateway_user(environ, *owner) == expected
+    assert settings.gateway_user(environ, *owner) == expected
 
 
 def lock_up(shop: Workshop) -> None:

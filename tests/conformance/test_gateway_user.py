@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from callers import write_credentials
 from conformance.conftest import ROOT, Workbench
-from esb_builder import build, run
+from esb_builder import run
+from esb_common import settings
 
 pytestmark = [pytest.mark.engine, pytest.mark.root]
 
@@ -25,7 +26,7 @@ def certificates(bench: Workbench, tmp_path: Path) -> Path:
     place.mkdir(mode=0o755)
     for path in (bench.folders.root, bench.folders.certificate, bench.folders.key):
         shutil.copy2(path, place)
-    own(place, *build.gateway_user(bench.shop.environ, os.getuid(), os.getgid()))
+    own(place, *settings.gateway_user(bench.shop.environ, os.getuid(), os.getgid()))
     return place
 
 
@@ -42,7 +43,7 @@ def start(bench: Workbench, place: Path, *options: str) -> run.Completed:
 
 @pytest.mark.shows("S21", "not root", "esb-gateway")
 def test_its_user_is_a_number_and_not_root(bench: Workbench) -> None:
-    uid, gid = build.gateway_user(bench.shop.environ, os.getuid(), os.getgid())
+    uid, gid = settings.gateway_user(bench.shop.environ, os.getuid(), os.getgid())
     done = bench.run(GATEWAY, "sh", "-c", "id -u; id -g; cat /proc/self/status")
     assert done.stdout.split()[:2] == [str(uid), str(gid)]
     assert uid != 0
@@ -54,7 +55,7 @@ def running(bench: Workbench, certificates: Path, tmp_path: Path) -> Iterator[st
     name = f"esb-test-gateway-{os.getpid()}"
     mount = f"--volume={certificates}:{PLACE}:ro"
     known = write_credentials(tmp_path / "credentials")
-    os.chown(known / "credentials.json", *build.gateway_user(bench.shop.environ, os.getuid(), os.getgid()))
+    os.chown(known / "credentials.json", *settings.gateway_user(bench.shop.environ, os.getuid(), os.getgid()))
     (known / "credentials.json").chmod(0o600)
     mounts = (mount, f"--volume={known}:/home/esb/.esb/credentials:ro")
     environ = ("--env=ESB_MODE=containerd", "--env=ESB_DATA_DIR=/var/lib/esb", "--env=ESB_RUN_DIR=/run/esb")
@@ -71,7 +72,7 @@ def test_it_reads_a_0600_key_of_its_own_user(running: str, bench: Workbench) -> 
         assert time.monotonic() < until, said(bench, running)
         assert state(bench, running) == "running", said(bench, running)
     shown = bench.docker("exec", running, "sh", "-c", "stat -c %u /proc/1")
-    assert int(shown.stdout) == build.gateway_user(bench.shop.environ, os.getuid(), os.getgid())[0]
+    assert int(shown.stdout) == settings.gateway_user(bench.shop.environ, os.getuid(), os.getgid())[0]
 
 
 def said(bench: Workbench, name: str) -> str:

@@ -46,7 +46,6 @@ from esb_builder.store import Store
 from esb_builder.voice import Voice
 
 Base = Literal["debian", "registry"]
-DEFAULT_UID = 10001
 FUNCTION_IMAGE = "esb-lambda-python"
 MISSING = "the engine does not have it"
 HOST_TOOLS = ("mmdebstrap", "strip")
@@ -171,12 +170,6 @@ def _inputs(shop: Workshop, images: Sequence[Image]) -> Locked | None:
     return found
 
 
-def gateway_user(environ: Mapping[str, str], uid: int, gid: int) -> tuple[int, int]:
-    """The user to build the gateway for: ESB_UID and ESB_GID, else who builds, and 10001 in place of root."""
-    own = (uid, gid) if uid != 0 else (DEFAULT_UID, DEFAULT_UID)
-    return settings.number(environ, "ESB_UID", own[0]), settings.number(environ, "ESB_GID", own[1])
-
-
 def kept(shop: Workshop) -> dict[str, Digest]:
     """The ids of the images that an earlier build left in the engine and that are still there, by name."""
     found = present(shop.engine, list(FAMILY.values()))
@@ -192,7 +185,7 @@ def had(engine: Docker, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _ingredients(shop: Workshop, images: Sequence[Image]) -> Ingredients:
-    uid, gid = gateway_user(shop.environ, os.getuid(), os.getgid())
+    uid, gid = settings.gateway_user(shop.environ, os.getuid(), os.getgid())
     content = _root_ca(shop)
     arguments = {
         "ESB_ROOT_CA_SHA256": hashlib.sha256(content).hexdigest(),

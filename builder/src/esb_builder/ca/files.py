@@ -12,9 +12,6 @@ from pathlib import Path
 from esb_common import settings
 from esb_common.errors import BadInput
 
-ROOT_STARTS_AS = 10001
-"""The gateway's user and group where root starts the box."""
-
 _HOST = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*\Z")
 
 
@@ -32,12 +29,12 @@ class Folders:
     def from_environ(cls, environ: Mapping[str, str]) -> Folders:
         """ESB_CERT_DIR, ESB_HOME, ESB_UID and ESB_GID with their defaults."""
         home = settings.folder(environ, "ESB_HOME", "~/.esb")
-        is_root = os.geteuid() == 0
+        uid, gid = settings.gateway_user(environ, os.getuid(), os.getgid())
         return cls(
             certificates=settings.folder(environ, "ESB_CERT_DIR", home / "certs"),
             authority=home / "ca",
-            uid=settings.number(environ, "ESB_UID", ROOT_STARTS_AS if is_root else os.getuid()),
-            gid=settings.number(environ, "ESB_GID", ROOT_STARTS_AS if is_root else os.getgid()),
+            uid=uid,
+            gid=gid,
             names=server_names(socket.gethostname()),
         )
 

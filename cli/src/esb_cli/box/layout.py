@@ -15,9 +15,6 @@ from typing import Literal, cast
 from esb_common import settings
 from esb_common.errors import Misuse
 
-ROOT_UID = 10001
-"""The gateway's user where root starts the box (nobody's on a fresh Debian)."""
-
 REPOSITORY = Path(__file__).resolve().parents[4]
 
 Mode = Literal["containerd", "docker", "firecracker", "embedded"]
@@ -87,7 +84,7 @@ def layout(
     mode = "embedded" if embedded else mode
     if not isolated and mode != "embedded":
         raise Misuse("--no-isolation is for the embedded mode", "./esb up --embedded --no-isolation")
-    own = (ROOT_UID, ROOT_UID) if os.getuid() == 0 else (os.getuid(), os.getgid())
+    uid, gid = settings.gateway_user(environ, os.getuid(), os.getgid())
     return Layout(
         home=home,
         certificates=settings.folder(environ, "ESB_CERT_DIR", home / "certs"),
@@ -98,8 +95,8 @@ def layout(
         http_port=_optional_port(environ, "ESB_HTTP_PORT"),
         metrics_port=_optional_port(environ, "ESB_METRICS_PORT"),
         mode=mode,
-        uid=settings.number(environ, "ESB_UID", own[0]),
-        gid=settings.number(environ, "ESB_GID", own[1]),
+        uid=uid,
+        gid=gid,
         region=settings.text(environ, "ESB_REGION", "us-east-1"),
         isolated=isolated,
         authenticated=not settings.flag(environ, "ESB_NO_AUTHENTICATION"),

@@ -118,3 +118,13 @@ def folder(environ: Mapping[str, str], name: str, default: Path | str) -> Path:
         return Path(text(environ, name, str(default))).expanduser().absolute()
     except RuntimeError:
         raise Misuse(f"{name} is not set, and this user has no home folder") from None
+
+
+ROOT_STARTS_AS = 10001
+"""The gateway's user and group where root starts the box: free on a fresh Debian."""
+
+
+def gateway_user(environ: Mapping[str, str], uid: int, gid: int) -> tuple[int, int]:
+    """The gateway's user and group: ESB_UID and ESB_GID, else who starts it, and 10001 in place of root."""
+    own = (uid, gid) if uid != 0 else (ROOT_STARTS_AS, ROOT_STARTS_AS)
+    return number(environ, "ESB_UID", own[0]), number(environ, "ESB_GID", own[1])
